@@ -1,1 +1,8 @@
-//! x
+//! The controller of rollgate. ARCHITECTURE.md is the map of these modules.
+
+pub mod config;
+pub mod error;
+pub mod host;
+pub mod journal;
+pub mod playbook;
+pub mod rollout;

@@ -1,1 +1,4 @@
-//! x
+//! The agent: modules that run on the host, undo records, and the frames it shares with the controller.
+
+pub mod modules;
+pub mod protocol;

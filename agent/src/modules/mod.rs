@@ -1,0 +1,5 @@
+//! One file a module: parameters, check, apply, undo.
+
+mod spec;
+
+pub use spec::{CheckClass, ModuleSpec, ParamKind, ParamSpec, UndoClass};

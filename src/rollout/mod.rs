@@ -1,0 +1,3 @@
+//! Batches, budgets, probes, triggers, and the judge, which is pure.
+
+pub mod verdict;
