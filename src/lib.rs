@@ -5,4 +5,5 @@ pub mod error;
 pub mod host;
 pub mod journal;
 pub mod playbook;
+pub mod report;
 pub mod rollout;
