@@ -311,6 +311,8 @@ pub struct Probe {
     pub name: String,
     /// Where it stands.
     pub place: Place,
+    /// `when:` expressions over the host's variables; where one is false the probe does not exist on that host.
+    pub when: Vec<Template>,
     /// What is asked.
     pub target: ProbeTarget,
     /// One measurement an item; an empty list measures nothing (`no_data`).
@@ -366,7 +368,8 @@ pub struct Trigger {
     pub name: String,
     /// Where its `when` stands.
     pub place: Place,
-    /// The condition over probes' names.
+    /// The condition over probes' names; other names are the host's variables (in batch and run scope: those of the
+    /// host whose round is judged). A condition over a probe that does not exist on the host never fires.
     pub when: Template,
     /// `scope:`; default host (R13).
     pub scope: Scope,
