@@ -137,7 +137,7 @@ pub struct Task {
     /// `accept_irreversible: true`.
     pub accept_irreversible: bool,
     /// `undo:` tasks.
-    pub undo: Vec<Arc<Task>>,
+    pub undo: Vec<Arc<Self>>,
 }
 
 /// What a task does.
