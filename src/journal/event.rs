@@ -85,7 +85,8 @@ pub struct StepId {
     pub play: usize,
     /// The host.
     pub host: String,
-    /// The step's number on this host in this play, from 1.
+    /// The step's number on this host in this run, from 1. `step` on the wire: `seq` is the event's own position.
+    #[serde(rename = "step")]
     pub seq: u64,
 }
 

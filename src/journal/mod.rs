@@ -1,7 +1,16 @@
 //! Events on disk.
 
+mod error;
 mod event;
+mod line;
+mod reader;
+mod run_dir;
+mod writer;
 
+pub use error::JournalError;
 pub use event::{
     EVENT_VERSION, Event, EventKind, FinalHost, HostState, ProbePhase, Recap, StepId, StepInfo, StepStatus, StopCause,
 };
+pub use reader::Reader;
+pub use run_dir::{Lock, RunDir, new_run_id, state_dir};
+pub use writer::{Ack, Acks, Writer};
