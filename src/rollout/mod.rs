@@ -1,3 +1,25 @@
 //! Batches, budgets, probes, triggers, and the judge, which is pure.
 
+mod budget;
+mod expression;
+mod health;
+mod judge;
+mod percentile;
+mod resolved;
+mod round;
+mod sizes;
+mod state;
+mod trigger;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use budget::{Budget, Disruption, Failures};
+pub use health::HealthyTime;
+pub use judge::{Finding, Fired, Judge, Policy, Round};
+pub use percentile::p95;
+pub use resolved::{Resolved, count, ordinal, span};
+pub use round::{Item, ProbeRules, Sample};
+pub use sizes::{batches, exceeds_percentage, speed, tolerance};
+pub use trigger::FIELDS;

@@ -17,6 +17,18 @@ pub enum Verdict {
     Error,
 }
 
+impl Verdict {
+    /// The word for it in sentences.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::NoData => "without data",
+            Self::Error => "in error",
+        }
+    }
+}
+
 /// What one round measured, in a form that events and reports can show and triggers can read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {

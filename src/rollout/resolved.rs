@@ -1,0 +1,219 @@
+//! The numbers of a `rollout:` stanza for the hosts at hand, and the sentences that say what they come to.
+
+use super::sizes::{batches, speed, tolerance};
+use crate::playbook::{OnFailure, OnInconclusive, Play, ProbeMode, Promote, Rollout, Scope, TriggerAction};
+use serde::Serialize;
+use std::time::Duration;
+
+/// A play's sizes as numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Resolved {
+    /// Hosts of each batch.
+    pub batches: Vec<Vec<String>>,
+    /// Hosts that run their tasks at once, at most (R1).
+    pub max_parallel: usize,
+    /// Hosts disrupted at once, at most (R4).
+    pub max_unavailable: usize,
+    /// Failed hosts tolerated in the run (R5); none without `rollout:`.
+    pub max_fail: Option<usize>,
+    /// Hosts rolled back at once, at most.
+    pub rollback_parallel: usize,
+    /// What all of it comes to, a sentence each.
+    pub sentences: Vec<String>,
+}
+
+impl Resolved {
+    /// Resolves a play for its hosts (after `--limit`, in order) and `forks`.
+    pub fn new(play: &Play, hosts: &[String], forks: usize) -> Self {
+        let Some(rollout) = &play.rollout else {
+            let batches = batches(&play.serial, hosts);
+            let sentences = plain_sentences(play, &batches);
+            let largest = batches.iter().map(Vec::len).max().unwrap_or(0);
+            return Self {
+                batches,
+                max_parallel: forks,
+                max_unavailable: largest,
+                max_fail: None,
+                rollback_parallel: forks,
+                sentences,
+            };
+        };
+        let batches = batches(&rollout.batches, hosts);
+        let largest = batches.iter().map(Vec::len).max().unwrap_or(0);
+        let max_unavailable = rollout.max_unavailable.map_or(largest, |size| speed(size, hosts.len()));
+        let max_parallel = rollout.max_parallel.map_or(forks, |size| speed(size, hosts.len()).min(forks));
+        let rollback_parallel = rollout.rollback.max_parallel.map_or(max_parallel, |size| speed(size, hosts.len()));
+        let mut resolved = Self {
+            batches,
+            max_parallel,
+            max_unavailable,
+            max_fail: Some(tolerance(rollout.max_fail, hosts.len())),
+            rollback_parallel,
+            sentences: Vec::new(),
+        };
+        resolved.sentences = sentences(play, rollout, &resolved, hosts.len());
+        resolved
+    }
+}
+
+fn plain_sentences(play: &Play, batches: &[Vec<String>]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if batches.len() > 1 {
+        lines.push(format!("{} batches of {} hosts.", batches.len(), list(&lengths(batches))));
+    }
+    if let Some(percent) = play.max_fail_percentage {
+        lines.push(format!("Stops when more than {percent} % of a batch have failed."));
+    }
+    lines
+}
+
+fn lengths(batches: &[Vec<String>]) -> Vec<String> {
+    batches.iter().map(|batch| batch.len().to_string()).collect()
+}
+
+fn list(items: &[String]) -> String {
+    items.join(", ")
+}
+
+fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) -> Vec<String> {
+    let max_fail = resolved.max_fail.unwrap_or(0);
+    let mut lines = vec![
+        format!(
+            "{} of {total} {}: {}.",
+            count(resolved.batches.len(), "batch", "batches"),
+            plural(total, "host", "hosts"),
+            list(&lengths(&resolved.batches))
+        ),
+        format!(
+            "At most {} running their tasks and {} unavailable at once.",
+            count(resolved.max_parallel.min(total.max(1)), "host", "hosts"),
+            resolved.max_unavailable
+        ),
+        format!("max_fail {max_fail}: stops at the {} failed host of {total}.", ordinal(max_fail + 1)),
+    ];
+    if let Some(percent) = play.max_fail_percentage {
+        for (index, batch) in resolved.batches.iter().enumerate() {
+            let tolerated = tolerance(crate::playbook::Size::Percent(percent), batch.len());
+            let at = ordinal(tolerated + 1);
+            lines.push(format!("max_fail_percentage {percent}: batch {} stops at its {at} failed host.", index + 1));
+        }
+    }
+    lines.push(format!(
+        "A host is healthy after {} without a bad round, or has failed after {}.",
+        span(rollout.min_healthy_time),
+        span(rollout.healthy_deadline)
+    ));
+    if !rollout.bake_time.is_zero() {
+        lines.push(format!("Each batch bakes for {}.", span(rollout.bake_time)));
+    }
+    if rollout.promote == Promote::Manual {
+        lines.push("Each next batch waits for an operator.".to_owned());
+    }
+    lines.push(on_failure(rollout.on_failure).to_owned());
+    lines.push(on_inconclusive(rollout.on_inconclusive).to_owned());
+    lines.extend(rollout.probes.iter().map(|probe| {
+        format!(
+            "Probe {}: every {}, {} a round, {} each; sick at the {} unhealthy round running; inconclusive at the {} \
+             error running{}.",
+            probe.name,
+            span(probe.interval),
+            count(probe.count as usize, "sample", "samples"),
+            span(probe.timeout),
+            ordinal(probe.failure_threshold as usize),
+            ordinal(probe.max_consecutive_errors as usize + 1),
+            if probe.mode == ProbeMode::DryRun { "; only reported" } else { "" },
+        )
+    }));
+    lines.extend(rollout.triggers.iter().map(|trigger| {
+        let scope = match trigger.scope {
+            Scope::Host => "on any host",
+            Scope::Batch => "over the batch",
+            Scope::Run => "over the run",
+        };
+        let act = if trigger.mode == ProbeMode::DryRun { "is only reported" } else { action(trigger.action) };
+        let when = trigger.when.value.as_str().unwrap_or_default();
+        let held = trigger.for_rounds.map_or_else(String::new, |n| format!(" for {n} rounds running"));
+        format!("Trigger “{}”: when {when}{held}, {scope}, {act}.", trigger.name)
+    }));
+    lines
+}
+
+/// What a trigger's action does, as the end of a sentence.
+pub(super) fn action(action: TriggerAction) -> &'static str {
+    match action {
+        TriggerAction::FailHost => "the host fails and is rolled back alone",
+        TriggerAction::Pause => "the run pauses",
+        TriggerAction::AbortBatch => "the batch is aborted",
+        TriggerAction::RollbackRun => "the run is aborted and rolled back",
+    }
+}
+
+fn on_failure(on_failure: OnFailure) -> &'static str {
+    match on_failure {
+        OnFailure::RollbackBatch => "After an abort every touched host of the batch is rolled back, healthy ones too.",
+        OnFailure::RollbackRun => "After an abort every touched host of the run is rolled back, latest batch first.",
+        OnFailure::Pause => "After an abort nothing more starts and an operator decides.",
+        OnFailure::Continue => "Failed hosts are rolled back, the rest of their batch is kept, and the run goes on.",
+    }
+}
+
+fn on_inconclusive(on: OnInconclusive) -> &'static str {
+    match on {
+        OnInconclusive::Pause => "A probe that cannot be run pauses the run.",
+        OnInconclusive::Abort => "A probe that cannot be run aborts the batch.",
+        OnInconclusive::Rollback => "A probe that cannot be run aborts the batch and rolls it back.",
+    }
+}
+
+/// `1st`, `2nd`, `3rd`, `11th`.
+pub fn ordinal(n: usize) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (1, tens) if tens != 11 => "st",
+        (2, tens) if tens != 12 => "nd",
+        (3, tens) if tens != 13 => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
+}
+
+/// A duration as the stanza writes it: `90s`, `5m`, `1h`, `7d`, `1.5s`.
+pub fn span(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    if !ms.is_multiple_of(1000) {
+        return if ms < 1000 { format!("{ms}ms") } else { format!("{:.1}s", duration.as_secs_f64()) };
+    }
+    let s = ms / 1000;
+    match s {
+        s if s >= 86_400 && s.is_multiple_of(86_400) => format!("{}d", s / 86_400),
+        s if s >= 3600 && s.is_multiple_of(3600) => format!("{}h", s / 3600),
+        s if s > 60 && s.is_multiple_of(60) => format!("{}m", s / 60),
+        s => format!("{s}s"),
+    }
+}
+
+/// `1 host`, `3 hosts`.
+pub fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", plural(n, one, many))
+}
+
+fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> &'a str {
+    if n == 1 { one } else { many }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinals_and_spans_read_as_people_write_them() {
+        assert_eq!(
+            [1, 2, 3, 4, 11, 12, 13, 21, 112].map(ordinal),
+            ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th"]
+        );
+        assert_eq!(span(Duration::from_secs(30)), "30s");
+        assert_eq!(span(Duration::from_secs(300)), "5m");
+        assert_eq!(span(Duration::from_secs(90)), "90s");
+        assert_eq!(span(Duration::from_secs(7 * 86_400)), "7d");
+        assert_eq!(span(Duration::from_millis(250)), "250ms");
+    }
+}
