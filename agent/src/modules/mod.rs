@@ -1,5 +1,18 @@
 //! One file a module: parameters, check, apply, undo.
 
+mod attributes;
+mod command;
+mod context;
+mod execute;
+mod module;
+mod params;
+mod report;
+mod shell;
 mod spec;
+mod words;
 
+pub use attributes::{AttributeError, Attributes, ModeChange};
+pub use context::Context;
+pub use module::{Module, ModuleError, build, spec, specs};
+pub use params::{ParamError, decode, normalise};
 pub use spec::{CheckClass, ModuleSpec, ParamKind, ParamSpec, UndoClass};

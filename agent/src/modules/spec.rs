@@ -32,6 +32,20 @@ pub struct ParamSpec {
     pub choices: &'static [&'static str],
 }
 
+impl ParamSpec {
+    /// A parameter that need not be given and has one name and any value of its type.
+    #[must_use]
+    pub const fn optional(name: &'static str, kind: ParamKind) -> Self {
+        Self { name, aliases: &[], kind, required: false, choices: &[] }
+    }
+
+    /// A parameter that must be given.
+    #[must_use]
+    pub const fn required(name: &'static str, kind: ParamKind) -> Self {
+        Self { name, aliases: &[], kind, required: true, choices: &[] }
+    }
+}
+
 /// A parameter's type. Strings are converted as Ansible does (`"yes"` is a boolean, `"22"` an integer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamKind {
