@@ -1,6 +1,7 @@
 //! The judge: from policy and measurements to findings. It reads, never acts; the same rounds give the same findings.
 
 use super::{
+    evidence::sentence,
     percentile,
     round::ProbeRules,
     state::ProbeState,
@@ -158,6 +159,8 @@ pub struct Judge {
     /// Per probe and host: rounds on not-yet-changed hosts since the batch began.
     peers: BTreeMap<String, BTreeMap<String, Vec<u64>>>,
     variables: HashMap<String, Map<String, serde_json::Value>>,
+    /// Host and probe, where a probe's `when` says that it does not exist on that host.
+    absent: BTreeSet<(String, String)>,
 }
 
 impl Judge {
@@ -173,12 +176,18 @@ impl Judge {
             after_rollback: BTreeMap::new(),
             peers: BTreeMap::new(),
             variables: HashMap::new(),
+            absent: BTreeSet::new(),
         }
     }
 
     /// The values of [`Policy::variables`] on a host.
     pub fn set_variables(&mut self, host: &str, variables: Map<String, serde_json::Value>) {
         self.variables.insert(host.to_owned(), variables);
+    }
+
+    /// Says that a probe's `when` is false on a host: there it is not waited for, and no condition over it fires.
+    pub fn set_absent(&mut self, host: &str, probe: &str) {
+        self.absent.insert((host.to_owned(), probe.to_owned()));
     }
 
     /// A batch begins: before its hosts' baseline rounds. Counters over the batch start anew; baseline rounds of other
@@ -299,11 +308,12 @@ impl Judge {
             return None;
         }
         held.fired = true;
+        let sick_before = trigger.scope == Scope::Host && self.sick_before_by(round.host, &trigger.probes);
         Some(Finding::Fired(Fired {
             trigger: trigger.name.clone(),
             host: (trigger.scope == Scope::Host).then(|| round.host.to_owned()),
             when: trigger.when.source().to_owned(),
-            evidence: self.evidence(policy, trigger, &names, round),
+            evidence: sentence(trigger, &names, round, sick_before),
             action: trigger.action,
             dry_run: trigger.dry_run,
         }))
@@ -351,57 +361,29 @@ impl Judge {
         [judged(&own), judged(&peers)].into_iter().flatten().reduce(f64::max)
     }
 
-    fn evidence(
-        &self,
-        policy: &Policy,
-        trigger: &TriggerRules,
-        names: &BTreeMap<String, Value>,
-        round: Round<'_>,
-    ) -> String {
-        let mut parts: Vec<String> = Vec::new();
-        let paths = trigger.when.paths();
-        let simple = simple_comparison(trigger.when.source());
-        for path in paths {
-            let value = show(names, path);
-            parts.push(match &simple {
-                Some((left, rest)) if left == path => format!("{path} = {value} {rest}"),
-                _ => format!("{path} = {value}"),
-            });
-        }
-        let mut sentence = parts.join(", ");
-        if trigger.rounds > 1 {
-            sentence.push_str(&format!(", {} rounds running", trigger.rounds));
-        }
-        if !round.evidence.detail.is_empty() && round.verdict == Verdict::Unhealthy {
-            sentence.push_str(&format!(" ({})", round.evidence.detail));
-        }
-        let sick_before = trigger.probes.iter().filter(|probe| policy.probe(probe).is_some()).any(|probe| {
-            let before = self.before.get(&(round.host.to_owned(), probe.clone()));
-            before.is_some_and(|(verdict, _)| *verdict == Verdict::Unhealthy)
-        });
-        if sick_before && trigger.scope == Scope::Host {
-            sentence.push_str("; it was unhealthy before the change, too");
-        }
-        sentence
+    fn sick_before_by(&self, host: &str, probes: &BTreeSet<String>) -> bool {
+        probes.iter().any(|probe| self.before_verdict(host, probe) == Some(Verdict::Unhealthy))
     }
 
     fn state(&self, host: &str, probe: &str) -> Option<&ProbeState> {
         self.states.get(&(Over::Host(host.to_owned()), probe.to_owned()))
     }
 
-    fn enforced(&self) -> impl Iterator<Item = &ProbeRules> {
-        self.policy.probes.iter().filter(|probe| !probe.dry_run)
+    /// The probes that exist on a host and act.
+    fn enforced(&self, host: &str) -> impl Iterator<Item = &ProbeRules> {
+        let exists = move |probe: &&ProbeRules| !self.absent.contains(&(host.to_owned(), probe.name.clone()));
+        self.policy.probes.iter().filter(|probe| !probe.dry_run).filter(exists)
     }
 
     /// Whether every enforced probe of a changed host is healthy, each for its `success_threshold`, with no other
     /// verdict since. True where there is no probe.
     pub fn healthy(&self, host: &str) -> bool {
-        self.enforced().all(|rules| self.state(host, &rules.name).is_some_and(|state| state.healthy(rules)))
+        self.enforced(host).all(|rules| self.state(host, &rules.name).is_some_and(|state| state.healthy(rules)))
     }
 
     /// Why a changed host is sick: an enforced probe unhealthy for its `failure_threshold`.
     pub fn sick(&self, host: &str) -> Option<String> {
-        self.enforced().find_map(|rules| {
+        self.enforced(host).find_map(|rules| {
             let state = self.state(host, &rules.name).filter(|state| state.sick(rules))?;
             Some(self.reading(&rules.name, state))
         })
@@ -409,7 +391,7 @@ impl Judge {
 
     /// Why a changed host is not healthy yet, a sentence a probe; for a deadline's message.
     pub fn wanting(&self, host: &str) -> Vec<String> {
-        let wanting = self.enforced().filter_map(|rules| match self.state(host, &rules.name) {
+        let wanting = self.enforced(host).filter_map(|rules| match self.state(host, &rules.name) {
             None => Some(format!("{} has not been asked", rules.name)),
             Some(state) if !state.healthy(rules) => Some(self.reading(&rules.name, state)),
             Some(_) => None,
@@ -432,7 +414,7 @@ impl Judge {
 
     /// Whether an enforced probe found the host unhealthy before anything was done to it (R4).
     pub fn sick_before(&self, host: &str) -> bool {
-        self.enforced().any(|rules| self.before_verdict(host, &rules.name) == Some(Verdict::Unhealthy))
+        self.enforced(host).any(|rules| self.before_verdict(host, &rules.name) == Some(Verdict::Unhealthy))
     }
 
     fn before_verdict(&self, host: &str, probe: &str) -> Option<Verdict> {
@@ -442,7 +424,7 @@ impl Judge {
     /// What a rolled back host has not regained, a sentence a probe: probes healthy before the change that are not after
     /// the rollback (R18, R28). Empty: it is as healthy as it was.
     pub fn not_regained(&self, host: &str) -> Vec<String> {
-        let lost = self.enforced().filter(|rules| self.before_verdict(host, &rules.name) == Some(Verdict::Healthy));
+        let lost = self.enforced(host).filter(|rules| self.before_verdict(host, &rules.name) == Some(Verdict::Healthy));
         lost.filter_map(|rules| {
             let key = (host.to_owned(), rules.name.clone());
             match self.after_rollback.get(&key) {
@@ -452,29 +434,5 @@ impl Judge {
             }
         })
         .collect()
-    }
-}
-
-/// `PATH OP VALUE` without more: the path and the rest, so that the evidence reads `a.p95 = 41.2 > 30`.
-fn simple_comparison(when: &str) -> Option<(String, String)> {
-    let words: Vec<&str> = when.split_whitespace().collect();
-    match words.as_slice() {
-        [path, op @ (">" | ">=" | "<" | "<=" | "!="), value] => Some(((*path).to_owned(), format!("{op} {value}"))),
-        _ => None,
-    }
-}
-
-fn show(names: &BTreeMap<String, Value>, path: &str) -> String {
-    let mut parts = path.split('.');
-    let mut value = parts.next().and_then(|root| names.get(root)).cloned().unwrap_or_default();
-    for part in parts {
-        value = value.get_attr(part).unwrap_or_default();
-    }
-    if value.is_undefined() {
-        return "missing".to_owned();
-    }
-    match (f64::try_from(value.clone()), value.is_number()) {
-        (Ok(number), true) if number.is_infinite() => "not judged".to_owned(),
-        _ => serde_json::to_string(&value).unwrap_or_else(|_| value.to_string()),
     }
 }

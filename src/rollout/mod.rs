@@ -1,6 +1,7 @@
 //! Batches, budgets, probes, triggers, and the judge, which is pure.
 
 mod budget;
+mod evidence;
 mod expression;
 mod health;
 mod judge;

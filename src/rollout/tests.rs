@@ -33,6 +33,7 @@ fn probe(name: &str, target: ProbeTarget) -> Probe {
         place: place(),
         target,
         r#loop: None,
+        when: Vec::new(),
         success_when: None,
         count: 1,
         initial_delay: Duration::ZERO,
@@ -357,6 +358,15 @@ fn mistakes_in_conditions_are_found_before_any_host_is_touched() {
     assert_eq!(mistakes.len(), 3);
     assert_eq!(mistakes[0].help.as_deref(), Some("did you mean `p.consecutive_failures`?"));
     assert_eq!(mistakes[1].help.as_deref(), Some("the play's probes are: p"));
+}
+
+#[test]
+fn a_probe_that_does_not_exist_on_a_host_is_not_waited_for() {
+    let mut judge = judge(vec![command("p"), command("q")], vec![]);
+    judge.set_absent("a", "q");
+    rounds(&mut judge, &[("a", Healthy), ("b", Healthy)]);
+    assert!(judge.healthy("a"));
+    assert_eq!(judge.wanting("b"), ["q has not been asked"]);
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
