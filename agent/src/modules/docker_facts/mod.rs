@@ -1,0 +1,62 @@
+//! `docker_facts`: everything about a host's Docker that decides whether and how `userns-remap` can be turned on, in one
+//! round trip. It changes nothing, and a Docker that is absent, stopped or hung is a fact and not a failure.
+//!
+//! Parameters: `userns_remap_user` (default `dockremap`), `subid_start` (default: choose by rollout.md R25), `subid_count`
+//! (default 65536), `timeout` (seconds for one question to the engine, default 20).
+//!
+//! The result is below `docker`. Every key is always there; one that needs the engine is null, false, 0 or empty while the
+//! engine does not answer.
+//!
+//! | key | value |
+//! |---|---|
+//! | `available` | the engine answered |
+//! | `problem` | why it did not; null |
+//! | `timed_out` | it did not answer within `timeout` |
+//! | `installed` | a docker command was found |
+//! | `cli` | its path; null |
+//! | `dockerd.path`, `dockerd.validates` | the daemon's program; null; whether it knows `--validate` |
+//! | `snap`, `rootless` | such an engine cannot be remapped |
+//! | `version`, `version_supported` | the server's; 20.10.9 or newer |
+//! | `id` | the engine's |
+//! | `driver`, `driver_status`, `image_store` | storage driver; a map; `graphdriver` or `containerd` |
+//! | `security_options` | as docker info lists them |
+//! | `userns` | remapping is on |
+//! | `root_dir` | the root in use (`…/100000.100000` under a remap) |
+//! | `remapped_root` | the root that the chosen range leads to; null without a range |
+//! | `remapped_as_wanted` | remapping is on and `root_dir` is `remapped_root` |
+//! | `data_root` | `path exists mode owner group uid gid remapped[]` of the root without a remap's directory; each of `remapped` has `name path uid gid empty` |
+//! | `free_mb`, `free_inodes` | of the data root's file system, for root; inodes null where it has no fixed number |
+//! | `config_free_mb`, `config_free_inodes` | the same for the directory of daemon.json |
+//! | `live_restore`, `swarm`, `swarm_manager` | `swarm` is `inactive`, `active`, `pending`, `locked` or `error` |
+//! | `default_runtime`, `runtimes`, `cgroup_version`, `volume_plugins` | |
+//! | `counts` | `images containers running volumes` |
+//! | `containers`, `running` | all; those that run. Each: `id name image status running pid privileged userns_mode network_mode pid_mode ipc_mode restart_policy auto_remove runtime devices docker_socket binds[source destination rw] volumes[name destination driver] labels` |
+//! | `caveats` | what a remap changes: `id name kind blocks reason resolution`; `name` is `host` for the engine itself |
+//! | `daemon_json` | `path exists text parsed valid problem duplicate_keys indent`; `parsed` is null unless `valid` or absent (then an empty map); `indent` in spaces |
+//! | `unit` | `name exists active enabled command[] flags[flag directive value] conflicts[]` |
+//! | `subid` | the range: `user start count why problem overlaps`; `why` is `kept`, `picked` or `given`; `start` null with a `problem` |
+//! | `subuid`, `subgid` | `path exists text lines[owner start count] malformed[line text] merged changed`; `merged` is the text to write |
+//! | `user`, `group` | `name exists uid gid home shell`; `name exists gid` of `userns_remap_user` |
+//! | `kernel`, `kernel_supported` | release; 3.8 or newer |
+//! | `max_user_namespaces`, `userns_usable`, `userns_problem` | the sysctl (2147483647 where the kernel has none); whether root can make one |
+//! | `selinux` | `enforcing`, `permissive`, `disabled` or `absent` |
+
+mod collect;
+mod config;
+mod containers;
+mod engine;
+mod host;
+mod module;
+mod paths;
+mod query;
+mod subid;
+mod unit;
+mod version;
+
+pub(super) use config::{ConfigFile, read_config};
+pub(super) use module::{SPEC, build};
+pub(super) use paths::{SUBGID, SUBUID, UNIT, text_if_exists};
+pub(super) use query::find_program;
+pub(super) use subid::{Owner, SubidFile};
+pub(super) use unit::{Flag, conflicts};
+pub(super) use collect::unit_flags;
