@@ -157,6 +157,9 @@ mod tests {
         assert_eq!((users[0].name.as_str(), users[0].shell.as_str()), ("root", "/bin/bash"));
         let groups = parse_groups("adm:x:4:syslog,ann\nempty:x:5:\nbad\n");
         assert_eq!(groups.len(), 2);
-        assert_eq!((groups[0].members.as_slice(), groups[1].members.len()), (["syslog".to_owned(), "ann".to_owned()].as_slice(), 0));
+        assert_eq!(
+            (groups[0].members.as_slice(), groups[1].members.len()),
+            (["syslog".to_owned(), "ann".to_owned()].as_slice(), 0)
+        );
     }
 }

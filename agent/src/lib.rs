@@ -1,7 +1,9 @@
 //! The agent: modules that run on the host, undo records, and the frames it shares with the controller.
 
+pub mod accounts;
 pub mod files;
 pub mod http;
+pub mod json;
 pub mod modules;
 pub mod protocol;
 pub mod serve;

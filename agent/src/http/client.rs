@@ -68,16 +68,13 @@ pub(crate) fn open(
 ) -> Result<Stream, HttpError> {
     let place = endpoint.to_string();
     let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::TimedOut => {
-            HttpError::TimedOut { place: place.clone(), after_ms: allowed.as_millis() }
-        }
+        std::io::ErrorKind::TimedOut => HttpError::TimedOut { place: place.clone(), after_ms: allowed.as_millis() },
         _ => HttpError::Connect { place: place.clone(), error },
     };
     match endpoint {
         Endpoint::Unix(path) => open_unix(path, deadline).map(Stream::Unix).map_err(failed),
         Endpoint::Tcp { host, port } => {
-            let addresses =
-                resolve(host, resolver).map_err(|why| HttpError::Lookup { name: host.clone(), why })?;
+            let addresses = resolve(host, resolver).map_err(|why| HttpError::Lookup { name: host.clone(), why })?;
             let mut last = std::io::Error::from(std::io::ErrorKind::TimedOut);
             for address in addresses {
                 let Some(left) = left(deadline) else { break };
@@ -94,12 +91,8 @@ pub(crate) fn open(
 /// Connects without blocking: a server that does not accept fills its queue, and a plain connect would then hang.
 fn open_unix(path: &Path, deadline: Instant) -> std::io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     loop {
         match connect(&socket, &address) {
             Ok(()) => {
@@ -215,7 +208,9 @@ fn encode(request: &Request<'_>) -> Result<Vec<u8>, HttpError> {
     }
     for (name, value) in request.headers {
         if !is_token(name) || value.contains(['\r', '\n', '\0']) {
-            return Err(HttpError::Malformed(format!("the header {name:?} has a name or value that no header may have")));
+            return Err(HttpError::Malformed(format!(
+                "the header {name:?} has a name or value that no header may have"
+            )));
         }
         push(name, value);
     }

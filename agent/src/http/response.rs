@@ -125,7 +125,8 @@ fn read_chunks(reader: &mut impl BufRead, response: &mut Response, max: usize) -
     loop {
         let head = line(reader, MAX_HEAD)?;
         let digits = head.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(digits, 16).map_err(|_| HttpError::Malformed(format!("chunk size {digits:?}")))?;
+        let size =
+            u64::from_str_radix(digits, 16).map_err(|_| HttpError::Malformed(format!("chunk size {digits:?}")))?;
         if size == 0 {
             headers(reader)?;
             return Ok(());
@@ -162,9 +163,8 @@ fn headers(reader: &mut impl BufRead) -> Result<Vec<(String, String)>, HttpError
         if line.is_empty() {
             return Ok(headers);
         }
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| HttpError::Malformed("a header line holds no colon".to_owned()))?;
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| HttpError::Malformed("a header line holds no colon".to_owned()))?;
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
 }
@@ -197,7 +197,8 @@ mod tests {
     fn lengths_chunks_and_closing_delimit_the_body() {
         let sized = read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhimore", 99).unwrap();
         assert_eq!((sized.status, sized.reason.as_str(), sized.body.as_slice()), (200, "OK", b"hi".as_slice()));
-        let text = "HTTP/1.1 503 \r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n2\r\nde\r\n0\r\nTrail: er\r\n\r\n";
+        let text =
+            "HTTP/1.1 503 \r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n2\r\nde\r\n0\r\nTrail: er\r\n\r\n";
         assert_eq!(read(text, 99).unwrap().body, b"abcde");
         assert_eq!(read("HTTP/1.0 200\nX: y\n\nall of it", 99).unwrap().body, b"all of it");
     }

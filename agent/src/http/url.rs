@@ -158,10 +158,7 @@ mod tests {
     #[test]
     fn parts_are_found() {
         let url = Url::parse("http://user:pw@example.org:8000/health?full=1#top").unwrap();
-        assert_eq!(
-            (url.host.as_str(), url.port, url.target.as_str()),
-            ("example.org", 8000, "/health?full=1")
-        );
+        assert_eq!((url.host.as_str(), url.port, url.target.as_str()), ("example.org", 8000, "/health?full=1"));
         assert_eq!(url.userinfo.as_deref(), Some("user:pw"));
         assert_eq!(url.to_string(), "http://example.org:8000/health?full=1", "a password is never shown");
         assert_eq!(Url::parse("https://[::1]?a").unwrap().target, "/?a");

@@ -3,12 +3,15 @@
 mod attributes;
 mod command;
 mod context;
+mod docker_daemon_json;
+mod docker_facts;
 mod execute;
 mod module;
 mod params;
 mod report;
 mod shell;
 mod spec;
+mod validators;
 mod words;
 
 pub use attributes::{AttributeError, Attributes, ModeChange};
@@ -16,3 +19,4 @@ pub use context::Context;
 pub use module::{Module, ModuleError, build, spec, specs};
 pub use params::{ParamError, decode, normalise};
 pub use spec::{CheckClass, ModuleSpec, ParamKind, ParamSpec, UndoClass};
+pub use validators::{VALIDATORS, validate};

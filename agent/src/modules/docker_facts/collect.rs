@@ -36,7 +36,7 @@ struct Answers {
 
 /// The engine's unit.
 #[derive(Debug, Default)]
-pub struct Unit {
+pub(super) struct Unit {
     exists: bool,
     active: String,
     enabled: String,
@@ -48,7 +48,7 @@ pub struct Unit {
 /// # Errors
 /// [`ModuleError`] for what is no fact about Docker: a file that cannot be read, a name service that fails, a
 /// cancellation.
-pub fn collect(cx: &Context, params: &Params) -> Result<Value, ModuleError> {
+pub(super) fn collect(cx: &Context, params: &Params) -> Result<Value, ModuleError> {
     let cli = find_program(cx, "docker");
     let answers = match &cli {
         Some(program) => ask(&Docker::new(cx, program.clone(), params.timeout()))?,
@@ -66,7 +66,7 @@ pub fn collect(cx: &Context, params: &Params) -> Result<Value, ModuleError> {
         "timed_out": answers.as_ref().err().is_some_and(|silence| silence.timed_out),
         "installed": cli.is_some(),
         "cli": cli,
-        "dockerd": {"path": dockerd, "validates": validates(cx, dockerd.as_deref())?},
+        "dockerd": {"path": dockerd, "validates": dockerd_validates(cx, dockerd.as_deref())?},
         "snap": Path::new(SNAP).exists() && cli.as_deref().is_some_and(|path| path.starts_with("/snap")),
     });
     let data_root = data_root_path(answers.as_ref().ok().map(|answers| &answers.engine), &config, &flags);
@@ -95,7 +95,7 @@ pub fn collect(cx: &Context, params: &Params) -> Result<Value, ModuleError> {
 ///
 /// # Errors
 /// A cancellation.
-pub fn unit_flags(cx: &Context) -> Result<Vec<Flag>, ModuleError> {
+pub(in crate::modules) fn unit_flags(cx: &Context) -> Result<Vec<Flag>, ModuleError> {
     Ok(flags(&read_unit(cx)?.command))
 }
 
@@ -189,7 +189,8 @@ fn host_caveats(engine: &Engine, volumes: u64) -> Vec<Caveat> {
         say("volume_plugins", false, reason, "keep containers that use them off this host, or give them --userns=host");
     }
     if !matches!(engine.default_runtime.as_str(), "" | "runc") {
-        let reason = format!("the default runtime is {}: its hooks run under the remap as well", engine.default_runtime);
+        let reason =
+            format!("the default runtime is {}: its hooks run under the remap as well", engine.default_runtime);
         say("default_runtime", false, reason, "try it on the canary");
     }
     said
@@ -245,8 +246,7 @@ impl Ids {
     }
 
     fn to_json(&self, data_root: &Path, engine: Option<&Engine>) -> Value {
-        let remapped_root =
-            self.choice.as_ref().ok().map(|choice| data_root.join(format!("{0}.{0}", choice.start)));
+        let remapped_root = self.choice.as_ref().ok().map(|choice| data_root.join(format!("{0}.{0}", choice.start)));
         let as_wanted = engine.is_some_and(|engine| {
             engine.userns() && remapped_root.as_deref().is_some_and(|root| root == Path::new(&engine.root_dir))
         });
@@ -312,7 +312,11 @@ fn data_root_path(engine: Option<&Engine>, config: &ConfigFile, flags: &[Flag]) 
     PathBuf::from(flag.or_else(|| config.string("data-root")).or_else(|| config.string("graph")).unwrap_or(DATA_ROOT))
 }
 
-fn validates(cx: &Context, dockerd: Option<&Path>) -> Result<bool, ModuleError> {
+/// Whether a daemon program knows `--validate`.
+///
+/// # Errors
+/// It cannot be run, or the request is cancelled.
+pub(in crate::modules) fn dockerd_validates(cx: &Context, dockerd: Option<&Path>) -> Result<bool, ModuleError> {
     let Some(dockerd) = dockerd else { return Ok(false) };
     let help = cx.process([dockerd.as_os_str(), "--help".as_ref()]).timeout(HOST_TIMEOUT).run()?;
     Ok(help.stdout_text().lines().any(|line| line.split_whitespace().any(|word| word == "--validate")))

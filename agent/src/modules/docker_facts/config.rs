@@ -10,20 +10,20 @@ const INDENT: usize = 2;
 
 /// The engine's settings.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ConfigFile {
+pub(super) struct ConfigFile {
     /// Where.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// Its text; `None` where there is no file.
-    pub text: Option<String>,
+    pub(super) text: Option<String>,
     /// The settings; empty for an absent or blank file.
-    pub settings: Result<Map<String, Value>, String>,
+    pub(super) settings: Result<Map<String, Value>, String>,
 }
 
 /// Reads the settings. dockerd takes an empty file for an empty object (moby#17119), and so does this.
 ///
 /// # Errors
 /// A file that cannot be read, bytes that are no UTF-8 included.
-pub fn read_config(path: &Path) -> std::io::Result<ConfigFile> {
+pub(super) fn read_config(path: &Path) -> std::io::Result<ConfigFile> {
     let text = text_if_exists(path)?;
     let settings = match text.as_deref() {
         None => Ok(Map::new()),
@@ -39,7 +39,7 @@ pub fn read_config(path: &Path) -> std::io::Result<ConfigFile> {
 
 impl ConfigFile {
     /// The facts of it.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let text = self.text.as_deref().unwrap_or_default();
         json!({
             "path": self.path,
@@ -54,7 +54,7 @@ impl ConfigFile {
     }
 
     /// A setting that is text.
-    pub fn string(&self, name: &str) -> Option<&str> {
+    pub(super) fn string(&self, name: &str) -> Option<&str> {
         self.settings.as_ref().ok()?.get(name)?.as_str()
     }
 }
@@ -76,7 +76,10 @@ mod tests {
     fn an_absent_or_blank_file_is_an_empty_object() {
         for text in [None, Some(""), Some("\n")] {
             let facts = facts(text);
-            assert_eq!((&facts["parsed"], &facts["valid"], &facts["exists"]), (&json!({}), &json!(true), &json!(text.is_some())));
+            assert_eq!(
+                (&facts["parsed"], &facts["valid"], &facts["exists"]),
+                (&json!({}), &json!(true), &json!(text.is_some()))
+            );
         }
     }
 

@@ -1,52 +1,52 @@
 //! What `docker inspect` says of containers, and which of them a remap hurts (docker-userns design, section 4).
 
-use super::engine::{list, strings, text};
+use super::engine::{list, text};
 use serde_json::{Map, Value, json};
 
 /// A container, as far as a remap depends on it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Container {
+pub(super) struct Container {
     /// Full id.
-    pub id: String,
+    pub(super) id: String,
     /// Name without its slash.
-    pub name: String,
+    pub(super) name: String,
     /// The image as given to `docker run`.
-    pub image: String,
+    pub(super) image: String,
     /// `running`, `exited`, `created`, `paused`, `restarting`, `dead`.
-    pub status: String,
+    pub(super) status: String,
     /// Process id on the host; 0 when not running.
-    pub pid: u64,
+    pub(super) pid: u64,
     /// `--privileged`.
-    pub privileged: bool,
+    pub(super) privileged: bool,
     /// `host`, or empty.
-    pub userns_mode: String,
+    pub(super) userns_mode: String,
     /// `host`, `bridge`, `none`, `container:<id>`, a network's name.
-    pub network_mode: String,
+    pub(super) network_mode: String,
     /// `host`, `container:<id>`, or empty.
-    pub pid_mode: String,
+    pub(super) pid_mode: String,
     /// `host`, `container:<id>`, `private`, `shareable`, or empty.
-    pub ipc_mode: String,
+    pub(super) ipc_mode: String,
     /// `no`, `always`, `unless-stopped`, `on-failure`.
-    pub restart_policy: String,
+    pub(super) restart_policy: String,
     /// `--rm`: deleted with its anonymous volumes when it stops.
-    pub auto_remove: bool,
+    pub(super) auto_remove: bool,
     /// Runtime's name.
-    pub runtime: String,
+    pub(super) runtime: String,
     /// Paths of host devices.
-    pub devices: Vec<String>,
+    pub(super) devices: Vec<String>,
     /// `--gpus` and the like.
-    pub device_requests: bool,
+    pub(super) device_requests: bool,
     /// Source, destination, writable.
-    pub binds: Vec<(String, String, bool)>,
+    pub(super) binds: Vec<(String, String, bool)>,
     /// Name, destination, driver.
-    pub volumes: Vec<(String, String, String)>,
+    pub(super) volumes: Vec<(String, String, String)>,
     /// Labels.
-    pub labels: Map<String, Value>,
+    pub(super) labels: Map<String, Value>,
 }
 
 impl Container {
     /// Reads one element of `docker inspect`'s list.
-    pub fn read(value: &Value) -> Self {
+    pub(super) fn read(value: &Value) -> Self {
         let flag = |pointer: &str| value.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
         let mounts = |kind: &'static str| list(value, "/Mounts").filter(move |mount| text(mount, "/Type") == kind);
         let policy = text(value, "/HostConfig/RestartPolicy/Name");
@@ -80,17 +80,17 @@ impl Container {
     }
 
     /// Whether it runs now (a paused or restarting one does, too).
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         matches!(self.status.as_str(), "running" | "paused" | "restarting")
     }
 
     /// Whether the engine's socket is mounted into it.
-    pub fn holds_engine_socket(&self) -> bool {
+    pub(super) fn holds_engine_socket(&self) -> bool {
         self.binds.iter().any(|(source, ..)| source.ends_with("/docker.sock"))
     }
 
     /// The facts of it.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "image": self.image, "status": self.status,
             "running": self.is_running(), "pid": self.pid, "privileged": self.privileged,
@@ -108,24 +108,24 @@ impl Container {
 
 /// Something that a remap changes, or breaks, for a container or for the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caveat {
+pub(super) struct Caveat {
     /// The container's full id; empty for the host.
-    pub id: String,
+    pub(super) id: String,
     /// The container's name, or `host`.
-    pub name: String,
+    pub(super) name: String,
     /// One word that does not change: `privileged`, `host_network`, ...
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// Whether the container cannot start at all under the remap.
-    pub blocks: bool,
+    pub(super) blocks: bool,
     /// What happens.
-    pub reason: String,
+    pub(super) reason: String,
     /// What to do about it.
-    pub resolution: &'static str,
+    pub(super) resolution: &'static str,
 }
 
 impl Caveat {
     /// The facts of it.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "kind": self.kind, "blocks": self.blocks, "reason": self.reason,
             "resolution": self.resolution,
@@ -136,7 +136,7 @@ impl Caveat {
 const HOST_USERNS: &str = "recreate it with --userns=host (compose: userns_mode: \"host\")";
 
 /// Everything that a remap changes for these containers.
-pub fn caveats(containers: &[Container]) -> Vec<Caveat> {
+pub(super) fn caveats(containers: &[Container]) -> Vec<Caveat> {
     let needs_host = host_closure(containers);
     let mut found = Vec::new();
     for (container, needs) in containers.iter().zip(&needs_host) {
@@ -190,7 +190,12 @@ fn namespaces(container: &Container, joins: Option<&str>, say: &mut Say<'_>) {
 fn files(container: &Container, say: &mut Say<'_>) {
     if container.holds_engine_socket() {
         let reason = "the engine's socket belongs to an unmapped group: connecting is denied".to_owned();
-        say("docker_socket", false, reason, "recreate it with --userns=host, or put a socket proxy with --userns=host before it");
+        say(
+            "docker_socket",
+            false,
+            reason,
+            "recreate it with --userns=host, or put a socket proxy with --userns=host before it",
+        );
     }
     let binds: Vec<&str> = container
         .binds
@@ -219,12 +224,18 @@ fn files(container: &Container, say: &mut Say<'_>) {
         .map(|(name, ..)| name.as_str())
         .collect();
     if !local.is_empty() {
-        let reason = format!("volumes {} stay in the old root; the remapped engine starts without them", local.join(", "));
+        let reason =
+            format!("volumes {} stay in the old root; the remapped engine starts without them", local.join(", "));
         say("volumes", false, reason, "migrate them, or let the application fill new ones");
     }
     if !container.devices.is_empty() || container.device_requests {
         let reason = format!("devices {} stay owned by the host's root", container.devices.join(", "));
-        say("devices", false, reason, "make the device nodes accessible to the mapped ids, or recreate it with --userns=host");
+        say(
+            "devices",
+            false,
+            reason,
+            "make the device nodes accessible to the mapped ids, or recreate it with --userns=host",
+        );
     }
 }
 
@@ -247,7 +258,9 @@ fn host_closure(containers: &[Container]) -> Vec<Option<String>> {
     let wants = |container: &Container| {
         container.userns_mode == "host"
             || container.privileged
-            || [&container.network_mode, &container.pid_mode, &container.ipc_mode].into_iter().any(|mode| mode == "host")
+            || [&container.network_mode, &container.pid_mode, &container.ipc_mode]
+                .into_iter()
+                .any(|mode| mode == "host")
     };
     let mut host: Vec<bool> = containers.iter().map(wants).collect();
     let mut joins = vec![None; containers.len()];
@@ -275,7 +288,7 @@ fn host_closure(containers: &[Container]) -> Vec<Option<String>> {
 }
 
 /// The volume drivers that are not the engine's own.
-pub fn foreign_drivers(info_plugins: &[String]) -> Vec<&str> {
+pub(super) fn foreign_drivers(info_plugins: &[String]) -> Vec<&str> {
     info_plugins.iter().map(String::as_str).filter(|name| *name != "local").collect()
 }
 
@@ -350,6 +363,8 @@ mod tests {
             kinds(std::slice::from_ref(&mounts), "m"),
             ["docker_socket", "bind_mounts", "volume_driver", "volumes", "devices"]
         );
-        assert!(caveats(&[mounts]).iter().any(|caveat| caveat.reason == "files of /srv/data appear as nobody's inside"));
+        assert!(
+            caveats(&[mounts]).iter().any(|caveat| caveat.reason == "files of /srv/data appear as nobody's inside")
+        );
     }
 }

@@ -3,43 +3,43 @@
 use serde_json::Value;
 
 /// The first engine whose data root is safe under a remap (CVE-2021-21284, CVE-2021-41091).
-pub const OLDEST: (u64, u64, u64) = (20, 10, 9);
+pub(super) const OLDEST: (u64, u64, u64) = (20, 10, 9);
 
 /// What the engine says about itself.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Engine {
+pub(super) struct Engine {
     /// `.ServerVersion`.
-    pub version: String,
+    pub(super) version: String,
     /// `.ID`.
-    pub id: String,
+    pub(super) id: String,
     /// `.Driver`.
-    pub driver: String,
+    pub(super) driver: String,
     /// `.DriverStatus`, pairs in order.
-    pub driver_status: Vec<(String, String)>,
+    pub(super) driver_status: Vec<(String, String)>,
     /// `.SecurityOptions`.
-    pub security_options: Vec<String>,
+    pub(super) security_options: Vec<String>,
     /// `.DockerRootDir`.
-    pub root_dir: String,
+    pub(super) root_dir: String,
     /// `.LiveRestoreEnabled`.
-    pub live_restore: bool,
+    pub(super) live_restore: bool,
     /// `.Swarm.LocalNodeState`: `inactive`, `active`, `pending`, `locked`, `error`.
-    pub swarm: String,
+    pub(super) swarm: String,
     /// `.Swarm.ControlAvailable`.
-    pub swarm_manager: bool,
+    pub(super) swarm_manager: bool,
     /// `.DefaultRuntime`.
-    pub default_runtime: String,
+    pub(super) default_runtime: String,
     /// The names of `.Runtimes`.
-    pub runtimes: Vec<String>,
+    pub(super) runtimes: Vec<String>,
     /// `.CgroupVersion`.
-    pub cgroup_version: String,
+    pub(super) cgroup_version: String,
     /// `.Plugins.Volume`: drivers; anything but `local` is a managed or external plugin.
-    pub volume_plugins: Vec<String>,
+    pub(super) volume_plugins: Vec<String>,
     /// `.Images`.
-    pub images: u64,
+    pub(super) images: u64,
     /// `.Containers`.
-    pub containers: u64,
+    pub(super) containers: u64,
     /// `.ContainersRunning`.
-    pub running: u64,
+    pub(super) running: u64,
 }
 
 impl Engine {
@@ -47,7 +47,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why the daemon did not answer, in docker's words.
-    pub fn read(info: &Value) -> Result<Self, String> {
+    pub(super) fn read(info: &Value) -> Result<Self, String> {
         let errors: Vec<&str> = list(info, "/ServerErrors").filter_map(Value::as_str).collect();
         if !errors.is_empty() {
             return Err(errors.join("; "));
@@ -81,12 +81,12 @@ impl Engine {
     }
 
     /// Whether remapping is on.
-    pub fn userns(&self) -> bool {
+    pub(super) fn userns(&self) -> bool {
         self.has_option("name=userns")
     }
 
     /// Whether the engine runs without root.
-    pub fn rootless(&self) -> bool {
+    pub(super) fn rootless(&self) -> bool {
         self.has_option("name=rootless")
     }
 
@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// `containerd` where images live in containerd's store, whose data cannot be remapped; else `graphdriver`.
-    pub fn image_store(&self) -> &'static str {
+    pub(super) fn image_store(&self) -> &'static str {
         let snapshotter = self
             .driver_status
             .iter()
@@ -104,12 +104,12 @@ impl Engine {
     }
 
     /// First uid and gid of the running map, taken from the root directory's name; only while remapping is on.
-    pub fn map(&self) -> Option<(u64, u64)> {
+    pub(super) fn map(&self) -> Option<(u64, u64)> {
         self.userns().then(|| map_of_name(self.root_dir.rsplit('/').next()?)).flatten()
     }
 
     /// The data root without the directory of the remap.
-    pub fn data_root(&self) -> &str {
+    pub(super) fn data_root(&self) -> &str {
         match (self.map(), self.root_dir.rsplit_once('/')) {
             (Some(_), Some((parent, _))) => parent,
             _ => &self.root_dir,
@@ -118,7 +118,7 @@ impl Engine {
 }
 
 /// Reads `100000.100000`, the name that dockerd gives a remapped root.
-pub fn map_of_name(name: &str) -> Option<(u64, u64)> {
+pub(super) fn map_of_name(name: &str) -> Option<(u64, u64)> {
     let (uid, gid) = name.split_once('.')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !digits(uid) || !digits(gid) {

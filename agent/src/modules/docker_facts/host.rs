@@ -16,18 +16,18 @@ const NO_LIMIT: i64 = 2_147_483_647;
 const UNSHARE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The running kernel's release.
-pub fn kernel() -> String {
+pub(super) fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// `user.max_user_namespaces`.
-pub fn max_user_namespaces() -> i64 {
+pub(super) fn max_user_namespaces() -> i64 {
     let text = fs_err::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
     text.trim().parse().unwrap_or(NO_LIMIT)
 }
 
 /// Whether a process of this user can make a user namespace, tried for real.
-pub fn try_user_namespace(cx: &Context) -> Result<(), String> {
+pub(super) fn try_user_namespace(cx: &Context) -> Result<(), String> {
     match cx.process(["unshare", "-U", "true"]).timeout(UNSHARE_TIMEOUT).run() {
         Ok(finished) if finished.success() => Ok(()),
         Ok(finished) => Err(finished.stderr_text().trim().to_owned()),
@@ -36,7 +36,7 @@ pub fn try_user_namespace(cx: &Context) -> Result<(), String> {
 }
 
 /// SELinux's mode, from the kernel; `disabled` where its settings are there and its file system is not.
-pub fn selinux() -> &'static str {
+pub(super) fn selinux() -> &'static str {
     match fs_err::read_to_string("/sys/fs/selinux/enforce").as_deref().map(str::trim) {
         Ok("1") => "enforcing",
         Ok(_) => "permissive",
@@ -46,7 +46,7 @@ pub fn selinux() -> &'static str {
 }
 
 /// Free MiB and inodes of the file system that a path is on, or would be.
-pub fn room(path: &Path) -> (Option<u64>, Option<u64>) {
+pub(super) fn room(path: &Path) -> (Option<u64>, Option<u64>) {
     match rustix::fs::statvfs(nearest_existing(path).as_path()) {
         Ok(stat) => {
             let inodes = (stat.f_files > 0).then_some(stat.f_favail);
@@ -57,7 +57,7 @@ pub fn room(path: &Path) -> (Option<u64>, Option<u64>) {
 }
 
 /// The data root's directory, and the roots that remaps have left in it.
-pub fn data_root(cx: &Context, path: &Path) -> Value {
+pub(super) fn data_root(cx: &Context, path: &Path) -> Value {
     let Ok(meta) = fs_err::metadata(path) else {
         return json!({
             "path": path, "exists": false, "mode": null, "owner": null, "group": null, "uid": null, "gid": null,
@@ -108,7 +108,8 @@ mod tests {
         fs_err::write(dir.path().join("100000.100000/x"), "").unwrap();
         fs_err::write(dir.path().join("3.3"), "no directory").unwrap();
         let found = remapped(dir.path());
-        let seen: Vec<_> = found.iter().map(|root| (root["uid"].as_u64().unwrap(), root["empty"].as_bool().unwrap())).collect();
+        let seen: Vec<_> =
+            found.iter().map(|root| (root["uid"].as_u64().unwrap(), root["empty"].as_bool().unwrap())).collect();
         assert_eq!(seen, [(100_000, false), (231_072, true)]);
     }
 

@@ -53,10 +53,9 @@ mod subid;
 mod unit;
 mod version;
 
-pub(super) use config::{ConfigFile, read_config};
+pub(super) use collect::{dockerd_validates, unit_flags};
 pub(super) use module::{SPEC, build};
 pub(super) use paths::{SUBGID, SUBUID, UNIT, text_if_exists};
 pub(super) use query::find_program;
 pub(super) use subid::{Owner, SubidFile};
 pub(super) use unit::{Flag, conflicts};
-pub(super) use collect::unit_flags;

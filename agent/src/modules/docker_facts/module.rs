@@ -8,18 +8,14 @@ use crate::protocol::{Change, ModuleCall, TaskReport};
 use serde::Deserialize;
 use std::time::Duration;
 
-const fn param(name: &'static str, kind: ParamKind) -> ParamSpec {
-    ParamSpec { name, aliases: &[], kind, required: false, choices: &[] }
-}
-
 /// What `docker_facts` accepts.
-pub static SPEC: ModuleSpec = ModuleSpec {
+pub(in crate::modules) const SPEC: ModuleSpec = ModuleSpec {
     name: "docker_facts",
     params: &[
-        param("userns_remap_user", ParamKind::Str),
-        param("subid_start", ParamKind::Int),
-        param("subid_count", ParamKind::Int),
-        param("timeout", ParamKind::Int),
+        ParamSpec::optional("userns_remap_user", ParamKind::Str),
+        ParamSpec::optional("subid_start", ParamKind::Int),
+        ParamSpec::optional("subid_count", ParamKind::Int),
+        ParamSpec::optional("timeout", ParamKind::Int),
     ],
     free_form: None,
     undo: UndoClass::NotNeeded,
@@ -30,7 +26,7 @@ pub static SPEC: ModuleSpec = ModuleSpec {
 /// Parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub(super) struct Params {
     #[serde(default = "dockremap")]
     pub(super) userns_remap_user: String,
     pub(super) subid_start: Option<u64>,
@@ -68,14 +64,18 @@ struct DockerFacts {
 ///
 /// # Errors
 /// [`ParamError`] for a negative number, or a user name that no file of ids can hold.
-pub fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
+pub(in crate::modules) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
     let params: Params = decode(call)?;
     let name = &params.userns_remap_user;
     if name.is_empty() || name.contains([':', '\n', ' ']) || name.starts_with('-') {
         return Err(ParamError::new(&call.module, "userns_remap_user", "must be a user's name"));
     }
     if name == "default" {
-        return Err(ParamError::new(&call.module, "userns_remap_user", "is written by name: `dockremap`, not `default`"));
+        return Err(ParamError::new(
+            &call.module,
+            "userns_remap_user",
+            "is written by name: `dockremap`, not `default`",
+        ));
     }
     if params.subid_count == 0 || params.subid_count > u64::from(u32::MAX) {
         return Err(ParamError::new(&call.module, "subid_count", "must be from 1 to 4294967295"));
@@ -93,5 +93,118 @@ impl Module for DockerFacts {
 
     fn apply(&self, cx: &mut Context) -> Result<TaskReport, ModuleError> {
         self.check(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Mode;
+    use serde_json::{Map, Value, json};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    /// Every key that the page of this module names.
+    const KEYS: &[&str] = &[
+        "available",
+        "caveats",
+        "cgroup_version",
+        "cli",
+        "config_free_inodes",
+        "config_free_mb",
+        "containers",
+        "counts",
+        "daemon_json",
+        "data_root",
+        "default_runtime",
+        "dockerd",
+        "driver",
+        "driver_status",
+        "free_inodes",
+        "free_mb",
+        "group",
+        "id",
+        "image_store",
+        "installed",
+        "kernel",
+        "kernel_supported",
+        "live_restore",
+        "max_user_namespaces",
+        "problem",
+        "remapped_as_wanted",
+        "remapped_root",
+        "root_dir",
+        "rootless",
+        "running",
+        "runtimes",
+        "security_options",
+        "selinux",
+        "snap",
+        "subgid",
+        "subid",
+        "subuid",
+        "swarm",
+        "swarm_manager",
+        "timed_out",
+        "unit",
+        "user",
+        "userns",
+        "userns_problem",
+        "userns_usable",
+        "version",
+        "version_supported",
+        "volume_plugins",
+    ];
+
+    fn facts(engine: &Path, params: Value) -> Value {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cx = Context::new(Mode::Apply, dir.path());
+        cx.environment.insert("DOCKER_HOST".to_owned(), format!("unix://{}", engine.display()));
+        let Value::Object(params) = params else { return Value::Null };
+        let call = ModuleCall { module: "docker_facts".to_owned(), params };
+        let report = crate::modules::build(&call).unwrap().apply(&mut cx).unwrap();
+        report.data["docker"].clone()
+    }
+
+    #[test]
+    fn an_engine_that_is_not_there_is_a_fact_and_every_key_is_there() {
+        let facts = facts(Path::new("/nonexistent/docker.sock"), json!({}));
+        let mut keys: Vec<&str> = facts.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, KEYS);
+        assert_eq!(
+            (&facts["available"], &facts["userns"], &facts["version"]),
+            (&json!(false), &json!(false), &Value::Null)
+        );
+        assert!(!facts["problem"].as_str().unwrap().is_empty());
+        assert_eq!(facts["counts"], json!({"images": 0, "containers": 0, "running": 0, "volumes": 0}));
+    }
+
+    #[test]
+    fn an_engine_that_hangs_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let _deaf = UnixListener::bind(&path).unwrap();
+        let facts = facts(&path, json!({"timeout": 1}));
+        assert_eq!(facts["available"], false);
+        if facts["installed"] == true {
+            assert_eq!(facts["timed_out"], true, "{}", facts["problem"]);
+        }
+    }
+
+    #[test]
+    fn parameters_that_make_no_sense_are_refused() {
+        for params in [
+            json!({"userns_remap_user": "default"}),
+            json!({"userns_remap_user": "a:b"}),
+            json!({"userns_remap_user": "-x"}),
+            json!({"subid_start": -1}),
+            json!({"subid_count": 0}),
+            json!({"timeout": 0}),
+        ] {
+            let params: Map<String, Value> = params.as_object().unwrap().clone();
+            let call = ModuleCall { module: "docker_facts".to_owned(), params };
+            assert!(crate::modules::build(&call).is_err(), "{:?}", call.params);
+        }
     }
 }

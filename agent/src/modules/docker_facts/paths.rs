@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 
 /// The engine's settings, unless its unit says otherwise.
-pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+pub(super) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Ranges of subordinate uids.
-pub const SUBUID: &str = "/etc/subuid";
+pub(in crate::modules) const SUBUID: &str = "/etc/subuid";
 /// Ranges of subordinate gids.
-pub const SUBGID: &str = "/etc/subgid";
+pub(in crate::modules) const SUBGID: &str = "/etc/subgid";
 /// The unit.
-pub const UNIT: &str = "docker.service";
+pub(in crate::modules) const UNIT: &str = "docker.service";
 /// Where the snap keeps the engine's data.
-pub const SNAP: &str = "/var/snap/docker";
+pub(super) const SNAP: &str = "/var/snap/docker";
 /// The data root, unless the engine says otherwise.
-pub const DATA_ROOT: &str = "/var/lib/docker";
+pub(super) const DATA_ROOT: &str = "/var/lib/docker";
 
 /// The nearest directory at or above a path that exists.
-pub fn nearest_existing(path: &Path) -> PathBuf {
+pub(super) fn nearest_existing(path: &Path) -> PathBuf {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or_else(|| Path::new("/")).to_owned()
 }
 
@@ -24,7 +24,7 @@ pub fn nearest_existing(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Everything but "no such file".
-pub fn text_if_exists(path: &Path) -> std::io::Result<Option<String>> {
+pub(in crate::modules) fn text_if_exists(path: &Path) -> std::io::Result<Option<String>> {
     match fs_err::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

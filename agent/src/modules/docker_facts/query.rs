@@ -16,11 +16,11 @@ const MORE_PATHS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
 
 /// Why the engine says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silence {
+pub(super) struct Silence {
     /// In words.
-    pub problem: String,
+    pub(super) problem: String,
     /// It was asked, and did not answer in time.
-    pub timed_out: bool,
+    pub(super) timed_out: bool,
 }
 
 impl Silence {
@@ -31,7 +31,7 @@ impl Silence {
 
 /// The docker command.
 #[derive(Debug)]
-pub struct Docker<'a> {
+pub(super) struct Docker<'a> {
     cx: &'a Context,
     program: PathBuf,
     timeout: Duration,
@@ -39,7 +39,7 @@ pub struct Docker<'a> {
 
 impl<'a> Docker<'a> {
     /// A docker command at this path, that may take so long a question.
-    pub fn new(cx: &'a Context, program: PathBuf, timeout: Duration) -> Self {
+    pub(super) fn new(cx: &'a Context, program: PathBuf, timeout: Duration) -> Self {
         Self { cx, program, timeout }
     }
 
@@ -47,7 +47,7 @@ impl<'a> Docker<'a> {
     ///
     /// # Errors
     /// [`Silence`]; [`ModuleError`] when the request itself is cancelled.
-    pub fn engine(&self) -> Result<Result<Engine, Silence>, ModuleError> {
+    pub(super) fn engine(&self) -> Result<Result<Engine, Silence>, ModuleError> {
         let finished = match self.run(&["info", "--format", "{{json .}}"])? {
             Ok(finished) => finished,
             Err(silence) => return Ok(Err(silence)),
@@ -65,7 +65,7 @@ impl<'a> Docker<'a> {
     ///
     /// # Errors
     /// As [`Self::engine`].
-    pub fn containers(&self) -> Result<Result<Vec<Container>, Silence>, ModuleError> {
+    pub(super) fn containers(&self) -> Result<Result<Vec<Container>, Silence>, ModuleError> {
         let ids = match self.lines(&["ps", "--all", "--quiet", "--no-trunc"])? {
             Ok(ids) => ids,
             Err(silence) => return Ok(Err(silence)),
@@ -96,7 +96,7 @@ impl<'a> Docker<'a> {
     ///
     /// # Errors
     /// As [`Self::engine`].
-    pub fn volumes(&self) -> Result<Result<u64, Silence>, ModuleError> {
+    pub(super) fn volumes(&self) -> Result<Result<u64, Silence>, ModuleError> {
         Ok(self.lines(&["volume", "ls", "--quiet"])?.map(|names| names.len() as u64))
     }
 
@@ -130,7 +130,7 @@ impl<'a> Docker<'a> {
 }
 
 /// Finds an executable file in PATH and the usual directories.
-pub fn find_program(cx: &Context, name: &str) -> Option<PathBuf> {
+pub(in crate::modules) fn find_program(cx: &Context, name: &str) -> Option<PathBuf> {
     let path = cx.environment.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
     path.split(':')
         .filter(|directory| directory.starts_with('/'))

@@ -4,25 +4,25 @@
 use std::collections::BTreeSet;
 
 /// The first candidate, as moby and shadow have it.
-pub const FIRST_START: u64 = 100_000;
+pub(super) const FIRST_START: u64 = 100_000;
 /// The distance between candidates.
-pub const STEP: u64 = 65_536;
+pub(super) const STEP: u64 = 65_536;
 /// Ids from here on belong to systemd-nspawn (systemd, UIDS-GIDS.md); a chosen range ends below.
-pub const BAND_END: u64 = 524_288;
+pub(super) const BAND_END: u64 = 524_288;
 /// One more than the last id (2^32 - 1 means "no id").
 const ID_END: u64 = u32::MAX as u64;
 
 /// One range.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubidLine {
+pub(in crate::modules) struct SubidLine {
     /// Line in the file, from 1.
-    pub number: usize,
+    pub(in crate::modules) number: usize,
     /// A name or a numeric uid.
-    pub owner: String,
+    pub(in crate::modules) owner: String,
     /// First id.
-    pub start: u64,
+    pub(in crate::modules) start: u64,
     /// How many ids.
-    pub count: u64,
+    pub(in crate::modules) count: u64,
 }
 
 impl SubidLine {
@@ -37,40 +37,40 @@ impl SubidLine {
 
 /// A file's ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SubidFile {
+pub(in crate::modules) struct SubidFile {
     /// The text as it is; empty where there is no file.
-    pub text: String,
+    pub(in crate::modules) text: String,
     /// Well-formed lines.
-    pub lines: Vec<SubidLine>,
+    pub(in crate::modules) lines: Vec<SubidLine>,
     /// Lines that engines before 28 refuse to start with, by number.
-    pub malformed: Vec<(usize, String)>,
+    pub(in crate::modules) malformed: Vec<(usize, String)>,
 }
 
 /// Whose range is looked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner<'a> {
+pub(in crate::modules) struct Owner<'a> {
     /// The user's name.
-    pub name: &'a str,
+    pub(in crate::modules) name: &'a str,
     /// The user's uid where the user exists: dockerd takes lines by uid, too.
-    pub uid: Option<u32>,
+    pub(in crate::modules) uid: Option<u32>,
 }
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub(super) struct Wish<'a> {
     /// For whom.
-    pub owner: Owner<'a>,
+    pub(in crate::modules) owner: Owner<'a>,
     /// Least number of ids.
-    pub count: u64,
+    pub(in crate::modules) count: u64,
     /// The operator's own choice of the first id.
-    pub start: Option<u64>,
+    pub(in crate::modules) start: Option<u64>,
     /// First uid and gid of the map that the running engine uses.
-    pub in_use: Option<(u64, u64)>,
+    pub(super) in_use: Option<(u64, u64)>,
 }
 
 /// Why a range was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub(super) enum Why {
     /// Both files already hold it.
     Kept,
     /// The lowest free one.
@@ -81,7 +81,7 @@ pub enum Why {
 
 impl Why {
     /// The word used in facts.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Kept => "kept",
             Self::Picked => "picked",
@@ -92,20 +92,20 @@ impl Why {
 
 /// A chosen range, the same in both files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub(super) struct Choice {
     /// First id.
-    pub start: u64,
+    pub(in crate::modules) start: u64,
     /// Number of ids.
-    pub count: u64,
+    pub(in crate::modules) count: u64,
     /// Why this one.
-    pub why: Why,
+    pub(super) why: Why,
     /// What a range that the running engine uses meets all the same; empty otherwise.
-    pub overlaps: Vec<String>,
+    pub(super) overlaps: Vec<String>,
 }
 
 /// Why there is no range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubidProblem {
+pub(super) enum SubidProblem {
     /// Every candidate meets something.
     #[error(
         "no range of {count} subordinate ids is free between {FIRST_START} and {BAND_END}: set subid_start, or free one in /etc/subuid and /etc/subgid"
@@ -137,7 +137,7 @@ pub enum SubidProblem {
 impl SubidFile {
     /// Reads a file as engines before 28 do (`pkg/idtools`): blank lines and `#` comments are skipped, everything else
     /// has three fields, the last two numbers.
-    pub fn parse(text: &str) -> Self {
+    pub(in crate::modules) fn parse(text: &str) -> Self {
         let mut file = Self { text: text.to_owned(), ..Self::default() };
         for (index, raw) in text.lines().enumerate() {
             let line = raw.trim();
@@ -153,13 +153,13 @@ impl SubidFile {
     }
 
     /// The lines of a user, by name or by uid.
-    pub fn of<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = &'a SubidLine> {
+    pub(in crate::modules) fn of<'a>(&'a self, owner: &'a Owner<'a>) -> impl Iterator<Item = &'a SubidLine> {
         self.lines.iter().filter(move |line| line.is_of(owner))
     }
 
     /// The text with exactly one line of the owner, `name:start:count`, in place of its first or at the end. Other lines
     /// keep their bytes. A kept choice changes nothing.
-    pub fn merged(&self, owner: &Owner<'_>, choice: &Choice) -> String {
+    pub(super) fn merged(&self, owner: &Owner<'_>, choice: &Choice) -> String {
         if choice.why == Why::Kept {
             return self.text.clone();
         }
@@ -199,7 +199,7 @@ fn parse_line(number: usize, line: &str) -> Option<SubidLine> {
 ///
 /// # Errors
 /// See [`SubidProblem`].
-pub fn choose(
+pub(super) fn choose(
     wish: &Wish<'_>,
     subuid: &SubidFile,
     subgid: &SubidFile,
@@ -278,7 +278,8 @@ mod tests {
 
     fn chosen(wish: &Wish<'_>, subuid: &str, subgid: &str, ids: &[u32]) -> Result<(u64, Why), SubidProblem> {
         let ids = ids.iter().copied().collect();
-        choose(wish, &SubidFile::parse(subuid), &SubidFile::parse(subgid), &ids).map(|choice| (choice.start, choice.why))
+        choose(wish, &SubidFile::parse(subuid), &SubidFile::parse(subgid), &ids)
+            .map(|choice| (choice.start, choice.why))
     }
 
     #[test]
@@ -321,10 +322,7 @@ mod tests {
         assert_eq!(chosen(&given(100_000), own, own, &[]), Ok((100_000, Why::Kept)));
         assert_eq!(chosen(&given(100_000), own, "", &[]), Ok((100_000, Why::Given)), "an own line is replaced");
         let error = chosen(&given(100_000), "alice:165535:1\n", "", &[]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the range 100000..165535 of subid_start meets /etc/subuid:1: alice:165535:1"
-        );
+        assert_eq!(error.to_string(), "the range 100000..165535 of subid_start meets /etc/subuid:1: alice:165535:1");
         assert!(matches!(chosen(&given(0), "", "", &[]), Err(SubidProblem::OutOfRange { .. })));
         assert!(matches!(chosen(&given(u64::MAX), "", "", &[]), Err(SubidProblem::OutOfRange { .. })));
     }
@@ -352,7 +350,8 @@ mod tests {
 
     fn file() -> impl Strategy<Value = String> {
         let owner = prop_oneof![Just("alice"), Just("bob"), Just("dockremap"), Just("998"), Just("#c")];
-        let line = (owner, 90_000u64..600_000, 0u64..140_000).prop_map(|(who, start, count)| format!("{who}:{start}:{count}"));
+        let line =
+            (owner, 90_000u64..600_000, 0u64..140_000).prop_map(|(who, start, count)| format!("{who}:{start}:{count}"));
         let odd = prop_oneof![Just(String::new()), Just("junk".to_owned())];
         (proptest::collection::vec(prop_oneof![6 => line, 1 => odd], 0..6), any::<bool>())
             .prop_map(|(lines, newline)| lines.join("\n") + if newline { "\n" } else { "" })
@@ -377,7 +376,7 @@ mod tests {
                 prop_assert!(apart || (own && choice.why != Why::Picked), "{line:?} meets {range:?}");
             }
             if choice.why == Why::Picked {
-                prop_assert!(range.end <= BAND_END && (choice.start - FIRST_START) % STEP == 0);
+                prop_assert!(range.end <= BAND_END && (choice.start - FIRST_START).is_multiple_of(STEP));
             }
         }
 

@@ -39,25 +39,33 @@ const SHORT: &[(char, &str)] = &[
 ];
 
 /// Directives whose values are maps of their own and not nested directives (moby, `flatOptions`).
-const FLAT: &[&str] =
-    &["builder", "cluster-store-opts", "default-network-opts", "default-ulimits", "features", "log-opts", "proxies", "runtimes"];
+const FLAT: &[&str] = &[
+    "builder",
+    "cluster-store-opts",
+    "default-network-opts",
+    "default-ulimits",
+    "features",
+    "log-opts",
+    "proxies",
+    "runtimes",
+];
 
 /// Directives that may stand in both places (moby, `skipDuplicates`).
 const BOTH: &[&str] = &["runtimes"];
 
 /// A flag with its directive's name and its value, where one was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flag {
+pub(in crate::modules) struct Flag {
     /// As written: `-H`, `--host`.
-    pub flag: String,
+    pub(in crate::modules) flag: String,
     /// The directive in daemon.json: `hosts`.
-    pub directive: String,
+    pub(in crate::modules) directive: String,
     /// The value, if any.
-    pub value: Option<String>,
+    pub(in crate::modules) value: Option<String>,
 }
 
 /// Reads dockerd's flags. dockerd takes no other arguments, so a word without a dash is the flag's value before it.
-pub fn flags(argv: &[String]) -> Vec<Flag> {
+pub(super) fn flags(argv: &[String]) -> Vec<Flag> {
     let mut flags: Vec<Flag> = Vec::new();
     for word in argv.iter().skip(1) {
         if let Some(long) = word.strip_prefix("--") {
@@ -88,7 +96,7 @@ fn directive(flag: &str) -> String {
 }
 
 /// The flags that daemon.json sets as well; dockerd refuses to start with any (moby, `findConfigurationConflicts`).
-pub fn conflicts<'a>(flags: &'a [Flag], config: &Map<String, Value>) -> Vec<&'a Flag> {
+pub(in crate::modules) fn conflicts<'a>(flags: &'a [Flag], config: &Map<String, Value>) -> Vec<&'a Flag> {
     let mut directives: Vec<&str> = Vec::new();
     for (name, value) in config {
         match value {
@@ -106,14 +114,14 @@ pub fn conflicts<'a>(flags: &'a [Flag], config: &Map<String, Value>) -> Vec<&'a 
 
 /// The command of `systemctl show --property=ExecStart`: `{ path=… ; argv[]=/usr/bin/dockerd -H fd:// ; ignore_errors=… }`,
 /// with `$NAME` and `${NAME}` filled in.
-pub fn argv_of_show(value: &str, environment: &BTreeMap<String, String>) -> Vec<String> {
+pub(super) fn argv_of_show(value: &str, environment: &BTreeMap<String, String>) -> Vec<String> {
     let Some((_, rest)) = value.split_once("argv[]=") else { return Vec::new() };
     let command = rest.split(" ; ").next().unwrap_or_default();
     expand(command, environment)
 }
 
 /// The command of the last `ExecStart=` in a unit and its drop-ins, joined in order; an empty one forgets those before.
-pub fn argv_of_unit(text: &str, environment: &BTreeMap<String, String>) -> Vec<String> {
+pub(super) fn argv_of_unit(text: &str, environment: &BTreeMap<String, String>) -> Vec<String> {
     let joined = text.replace("\\\n", " ");
     let mut commands: Vec<&str> = Vec::new();
     for line in joined.lines() {
@@ -150,7 +158,7 @@ fn expand(command: &str, environment: &BTreeMap<String, String>) -> Vec<String> 
 }
 
 /// Reads an `EnvironmentFile=`: `NAME=value` lines, quotes taken off.
-pub fn environment_file(text: &str) -> BTreeMap<String, String> {
+pub(super) fn environment_file(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.starts_with(['#', ';']))
@@ -180,9 +188,13 @@ mod tests {
 
     #[test]
     fn a_directive_may_stand_in_one_place_only() {
-        let argv = "/usr/bin/dockerd -H fd:// --containerd=/run/c.sock -s overlay2 --debug --label a=b --add-runtime x=/y";
+        let argv =
+            "/usr/bin/dockerd -H fd:// --containerd=/run/c.sock -s overlay2 --debug --label a=b --add-runtime x=/y";
         assert_eq!(clash(argv, json!({"hosts": ["fd://"]})), ["-H"]);
-        assert_eq!(clash(argv, json!({"storage-driver": "overlay2", "labels": [], "debug": true})), ["-s", "--debug", "--label"]);
+        assert_eq!(
+            clash(argv, json!({"storage-driver": "overlay2", "labels": [], "debug": true})),
+            ["-s", "--debug", "--label"]
+        );
         assert!(clash(argv, json!({"userns-remap": "dockremap", "runtimes": {"nvidia": {}}})).is_empty());
         assert_eq!(clash("dockerd --userns-remap default", json!({"userns-remap": "x"})), ["--userns-remap"]);
         assert_eq!(clash("dockerd -Htcp://x --graph=/d", json!({"hosts": [], "data-root": "/d"})), ["-H", "--graph"]);
@@ -200,7 +212,12 @@ mod tests {
         let values: Vec<_> = read.iter().map(|flag| (flag.directive.as_str(), flag.value.as_deref())).collect();
         assert_eq!(
             values,
-            [("hosts", Some("unix:///a")), ("debug", None), ("mtu", Some("1400")), ("storage-driver", Some("overlay2"))]
+            [
+                ("hosts", Some("unix:///a")),
+                ("debug", None),
+                ("mtu", Some("1400")),
+                ("storage-driver", Some("overlay2"))
+            ]
         );
     }
 

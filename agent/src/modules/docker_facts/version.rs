@@ -2,7 +2,7 @@
 
 /// The first three numbers of a version: `20.10.24+dfsg1` is 20, 10, 24; `5.15-rc1` is 5, 15, 0. An epoch (`5:24.0.7`) and
 /// a leading `v` or `docker-v` are passed over. `None` where no number begins it.
-pub fn parse(text: &str) -> Option<(u64, u64, u64)> {
+pub(super) fn parse(text: &str) -> Option<(u64, u64, u64)> {
     let text = text.trim();
     let text = text.strip_prefix("docker-").unwrap_or(text);
     let text = text.strip_prefix('v').unwrap_or(text);
