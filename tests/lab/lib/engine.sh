@@ -1,0 +1,120 @@
+# The Docker engine that the hosts run on: found where one answers, else started, and then stopped without a trace.
+# shellcheck shell=bash
+
+check_machine() {
+  [ "$(id -u)" = 0 ] || die "the lab needs root: it starts an engine, makes a bridge and sets firewall rules"
+  mkdir -p "$LAB"
+  local kind free
+  kind=$(stat -f -c %T "$LAB")
+  # Hosts keep overlay file systems in there, and overlay cannot lie on overlay, nor on tmpfs with all attributes.
+  case $kind in
+    overlayfs | tmpfs | nfs) die "$LAB lies on $kind, where Docker cannot keep its layers; set ROLLGATE_CACHE_DIR to a directory on a disk" ;;
+  esac
+  free=$(df --output=avail -BM "$LAB" | tail -1 | tr -dc 0-9)
+  [ "$free" -ge 1500 ] || die "only $free MB are free at $LAB; the lab needs 1500"
+  [ "$free" -ge 5000 ] || say "disk is short: $free MB are free at $LAB, a first start takes about 3000"
+}
+
+install_packages() {
+  local wanted=() tool
+  # tool:package
+  for tool in dockerd:docker.io docker:docker.io debootstrap:debootstrap iptables:iptables zstd:zstd \
+    ssh:openssh-client curl:curl ip:iproute2 flock:util-linux; do
+    command -v "${tool%%:*}" >/dev/null || wanted+=("${tool#*:}")
+  done
+  [ ${#wanted[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null || die "please install: ${wanted[*]}"
+  say "installing ${wanted[*]}"
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${wanted[@]}" >"$LAB/packages.log" 2>&1 \
+    || die "apt-get failed, see $LAB/packages.log"
+}
+
+# The engine the lab started, if it still lives: a pid alone could be anyone's by now.
+own_engine_pid() {
+  local pid
+  pid=$(cat "$RUN/dockerd.pid" 2>/dev/null) || return 1
+  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "--data-root $ENGINE_ROOT" || return 1
+  echo "$pid"
+}
+
+engine_answers() { docker version >/dev/null 2>&1; }
+
+find_engine() {
+  if own_engine_pid >/dev/null; then
+    export DOCKER_HOST=unix://$RUN/docker.sock
+    engine_answers
+  elif [ -e "$LAB/engine-started" ]; then
+    # Ours, and it died without a `lab down`. Only a running engine can take down what it left.
+    say "the lab's engine is gone; starting it again to clean up after it"
+    launch_engine
+  else
+    engine_answers
+  fi
+}
+
+need_engine() { find_engine || die "the lab is down; start it with: lab up N"; }
+
+start_engine() {
+  if ! find_engine; then
+    launch_engine
+  elif [ ! -e "$LAB/engine-started" ]; then
+    say "using the engine that answers already"
+  fi
+}
+
+# No bridge, no firewall rules, no forwarding: the hosts' network is internal and builds use the machine's own,
+# so the engine has nothing to undo on the machine when it stops.
+launch_engine() {
+  ip -o -4 address show | grep -q " $SUBNET\.1/" && [ ! -e "$LAB/engine-started" ] \
+    && die "$SUBNET.0/24 is in use here, perhaps by another checkout's lab; set ROLLGATE_LAB_NET to a number of your own"
+  say "starting a Docker engine of the lab's own"
+  mkdir -p "$RUN" "$ENGINE_ROOT"
+  touch "$LAB/engine-started"
+  rm -f "$RUN/dockerd.pid"
+  echo '{}' >"$RUN/daemon.json"  # else it reads the machine's
+  setsid nohup dockerd --pidfile "$RUN/dockerd.pid" --data-root "$ENGINE_ROOT" --exec-root "$RUN/exec" \
+    --host "unix://$RUN/docker.sock" --config-file "$RUN/daemon.json" \
+    --bridge none --iptables=false --ip6tables=false --ip-forward=false --userland-proxy=false \
+    --cgroup-parent "$CGROUP" >"$RUN/dockerd.log" 2>&1 </dev/null 9>&- &
+  export DOCKER_HOST=unix://$RUN/docker.sock
+  local deadline=$((SECONDS + 60))
+  until engine_answers; do
+    if [ $SECONDS -ge $deadline ] || ! kill -0 $! 2>/dev/null; then
+      die "the engine did not start, see $RUN/dockerd.log"
+    fi
+    sleep 0.1
+  done
+}
+
+stop_engine() {
+  local pid deadline=$((SECONDS + 60))
+  pid=$(own_engine_pid) || return 0
+  say "stopping the lab's engine"
+  kill "$pid"
+  while kill -0 "$pid" 2>/dev/null; do
+    [ $SECONDS -lt $deadline ] || die "the engine (pid $pid) does not end"
+    sleep 0.1
+  done
+}
+
+# What an engine that was killed, or a crash of the lab, can leave behind. Does nothing after a clean stop.
+sweep() {
+  local pid address mountpoint
+  for pid in $(pgrep -f containerd-shim || true); do
+    address=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || continue
+    if [[ $address == *"-address $RUN/exec/"* ]]; then
+      say "ending a forgotten container supervisor (pid $pid)"
+      kill -9 "$pid" || true
+    fi
+  done
+  while read -r mountpoint; do
+    umount -l "$mountpoint" || true
+  done < <(awk -v a="$LAB/" -v b="$RUN/" 'index($2, a) == 1 || index($2, b) == 1 { print $2 }' /proc/mounts | sort -r)
+  if [ -e "$LAB/engine-started" ]; then
+    ip link delete "$BRIDGE" 2>/dev/null || true
+    rmdir --ignore-fail-on-non-empty /run/containerd/s /run/containerd 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path "*/$CGROUP*" -exec rmdir {} + 2>/dev/null || true
+  fi
+  rm -rf "$RUN" "$HOST_DATA" "$LAB/engine-started"
+}
