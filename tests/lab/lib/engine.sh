@@ -30,6 +30,9 @@ install_packages() {
     || die "apt-get failed, see $LAB/packages.log"
 }
 
+# The engine writes its identity here, whatever it is told about directories.
+ENGINE_KEY=/etc/docker/key.json
+
 # The engine the lab started, if it still lives: a pid alone could be anyone's by now.
 own_engine_pid() {
   local pid
@@ -45,8 +48,10 @@ find_engine() {
     export DOCKER_HOST=unix://$RUN/docker.sock
     engine_answers
   elif [ -e "$LAB/engine-started" ]; then
-    # Ours, and it died without a `lab down`. Only a running engine can take down what it left.
-    say "the lab's engine is gone; starting it again to clean up after it"
+    # Ours, and it died without a `lab down`. A new one does not take over what runs without it, but it knows
+    # which containers and networks there were.
+    say "the lab's engine is gone; ending what it left behind and starting it again"
+    end_leftovers
     launch_engine
   else
     engine_answers
@@ -70,7 +75,8 @@ launch_engine() {
     && die "$SUBNET.0/24 is in use here, perhaps by another checkout's lab; set ROLLGATE_LAB_NET to a number of your own"
   say "starting a Docker engine of the lab's own"
   mkdir -p "$RUN" "$ENGINE_ROOT"
-  touch "$LAB/engine-started"
+  # Remembers that it is ours to stop, and whether the one file it writes elsewhere was there before.
+  [ -e "$LAB/engine-started" ] || { ! [ -e "$ENGINE_KEY" ] || echo keep-key; } >"$LAB/engine-started"
   rm -f "$RUN/dockerd.pid"
   echo '{}' >"$RUN/daemon.json"  # else it reads the machine's
   setsid nohup dockerd --pidfile "$RUN/dockerd.pid" --data-root "$ENGINE_ROOT" --exec-root "$RUN/exec" \
@@ -98,23 +104,46 @@ stop_engine() {
   done
 }
 
-# What an engine that was killed, or a crash of the lab, can leave behind. Does nothing after a clean stop.
-sweep() {
-  local pid address mountpoint
-  for pid in $(pgrep -f containerd-shim || true); do
-    address=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || continue
-    if [[ $address == *"-address $RUN/exec/"* ]]; then
-      say "ending a forgotten container supervisor (pid $pid)"
-      kill -9 "$pid" || true
-    fi
+# The processes of an engine that was killed: its own by their directories, those of its containers by their cgroup.
+leftover_processes() {
+  local process
+  for process in /proc/[0-9]*; do
+    case $(cat "$process/comm" 2>/dev/null) in
+      dockerd | containerd*) ! grep -qsF -e "$ENGINE_ROOT" -e "$RUN/exec" "$process/cmdline" || echo "${process#/proc/}" ;;
+    esac
   done
-  while read -r mountpoint; do
-    umount -l "$mountpoint" || true
-  done < <(awk -v a="$LAB/" -v b="$RUN/" 'index($2, a) == 1 || index($2, b) == 1 { print $2 }' /proc/mounts | sort -r)
+  find /sys/fs/cgroup -path "*/$CGROUP/*" -name cgroup.procs -exec cat {} + 2>/dev/null
+}
+
+# Processes, mounts and devices; what is on disk stays. Finds nothing to do after a clean stop.
+end_leftovers() {
+  local processes mountpoint file tries=0
+  # A frozen process does not even die.
+  find /sys/fs/cgroup -path "*/$CGROUP/*" -name freezer.state 2>/dev/null | while read -r file; do
+    echo THAWED >"$file" || true
+  done
+  find /sys/fs/cgroup -path "*/$CGROUP/*" -name cgroup.freeze 2>/dev/null | while read -r file; do
+    echo 0 >"$file" || true
+  done
+  while mapfile -t processes < <(leftover_processes | sort -un) && [ ${#processes[@]} -gt 0 ]; do
+    [ $((tries++)) -lt 50 ] || die "these processes do not end: ${processes[*]}"
+    kill -9 "${processes[@]}" 2>/dev/null || true
+    sleep 0.1
+  done
+  awk -v a="$LAB/" -v b="$RUN/" 'index($2, a) == 1 || index($2, b) == 1 { print $2 }' /proc/mounts | sort -r \
+    | while read -r mountpoint; do umount -l "$mountpoint" || true; done
+  ip link delete "$BRIDGE" 2>/dev/null || true
+  find /sys/fs/cgroup -depth -type d \( -path "*/$CGROUP" -o -path "*/$CGROUP/*" \) -exec rmdir {} + 2>/dev/null || true
+  rm -rf "$RUN"
+}
+
+# The last step of `lab down`.
+sweep() {
   if [ -e "$LAB/engine-started" ]; then
-    ip link delete "$BRIDGE" 2>/dev/null || true
-    rmdir --ignore-fail-on-non-empty /run/containerd/s /run/containerd 2>/dev/null || true
-    find /sys/fs/cgroup -depth -type d -path "*/$CGROUP*" -exec rmdir {} + 2>/dev/null || true
+    end_leftovers
+    # Made by the engine outside its own directories; empty, unless another engine uses them too.
+    rmdir /run/containerd/s /run/containerd /run/docker/plugins /run/docker 2>/dev/null || true
+    grep -q keep-key "$LAB/engine-started" || rm -f "$ENGINE_KEY"
   fi
-  rm -rf "$RUN" "$HOST_DATA" "$LAB/engine-started"
+  rm -rf "$HOST_DATA" "$LAB/engine-started" "$STATE/inventory.yml"
 }

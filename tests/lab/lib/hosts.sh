@@ -65,16 +65,17 @@ start_fresh() {
 
 # Not --privileged: that asks for every capability, and fails where the machine itself lacks SYS_RESOURCE.
 run_host() {
-  local codename=$1 host=$2
+  local codename=$1 host=$2 complaint
   shift 2
-  docker run -d --name "$(container "$host")" --hostname "$host" \
+  # Caught because it warns that the machine forwards nothing, which is as it should be.
+  complaint=$(docker run -d --name "$(container "$host")" --hostname "$host" \
     --label "rollgate-lab=$LAB" --label "rollgate-lab.codename=$codename" \
     --cap-add ALL --cap-drop SYS_RESOURCE --device-cgroup-rule 'a *:* rwm' --cgroupns=private \
     --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
     --tmpfs /run:exec --tmpfs /run/lock --tmpfs /tmp:exec \
     -v "$HOST_DATA/$host/docker:/var/lib/docker" \
     -v "$(workspace_file "$codename"):/var/lib/workspace/images/workspace-base.tar:ro" \
-    "$@" "$(host_image "$codename")" >/dev/null
+    "$@" "$(host_image "$codename")" 2>&1 >/dev/null) || die "$host does not start: $complaint"
 }
 
 health() { curl -s --noproxy '*' --max-time 3 "http://$(address "$1"):8000/health"; }
@@ -141,7 +142,15 @@ host_fault() {
   case $fault in
     none) on_host "$host" "sudo find $directory -type f -delete" ;;
     containers-fail-when-remapped | slow-start-when-remapped | proxy-down-when-remapped | unhealthy-when-remapped)
-      on_host "$host" "echo '${3:-}' | sudo tee $directory/$fault >/dev/null" ;;
+      on_host "$host" "echo '${3:-}' | sudo tee $directory/$fault >/dev/null"
+      [ "$fault" != unhealthy-when-remapped ] || wait_for_container "$host" host-network
+      ;;
     *) die "faults are: containers-fail-when-remapped, slow-start-when-remapped [SECONDS], proxy-down-when-remapped, unhealthy-when-remapped, none" ;;
   esac
+}
+
+# The application takes a second to do as the fault says; what a test compares with must include it.
+wait_for_container() {
+  on_host "$1" "for i in \$(seq 100); do sudo docker top $2 >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1" \
+    || die "container $2 does not start on $1"
 }

@@ -14,7 +14,6 @@ from sockets import DIRECTORY, Handler, Sockets
 
 CONFIG = "/etc/workspace/app.json"
 FAULTS = "/etc/workspace/faults"
-RECONCILE_SECONDS = 1
 
 
 def armed(fault):
@@ -74,18 +73,30 @@ def main():
     sockets = Sockets()
     sockets.open()
     serve_health(pool)
+
+    def keep_sockets():
+        if armed("proxy-down-when-remapped") and docker_api.is_remapped():
+            sockets.close()
+        else:
+            sockets.open()
+        sockets.follow_owner()
+
+    def keep_pool():
+        pool.require_host_network(config["require_host_network"] or armed("unhealthy-when-remapped"))
+        pool.reconcile()
+
+    # Apart, because a container that is slow to start must not hold up the sockets.
+    threading.Thread(target=every_second, args=(keep_sockets,), daemon=True).start()
+    every_second(keep_pool)
+
+
+def every_second(action):
     while True:
         try:
-            if armed("proxy-down-when-remapped") and docker_api.is_remapped():
-                sockets.close()
-            else:
-                sockets.open()
-            sockets.follow_owner()
-            pool.require_host_network(config["require_host_network"] or armed("unhealthy-when-remapped"))
-            pool.reconcile()
+            action()
         except (docker_api.DockerError, OSError) as error:
             print(time.strftime("%T"), error)
-        time.sleep(RECONCILE_SECONDS)
+        time.sleep(1)
 
 
 if __name__ == "__main__":
