@@ -4,7 +4,7 @@
 
 host_image() { echo "rollgate-lab/host:$1-$(inputs "$1" host)"; }
 seed_file() { echo "$IMAGES/seed-$1-$(inputs "$1" host workspace).tar"; }
-workspace_file() { echo "$IMAGES/workspace-base-$(inputs "$1" workspace).tar"; }
+workspace_file() { echo "$IMAGES/workspace-base-$1-$(inputs "$1" workspace).tar"; }
 
 # CODENAME DIRECTORY...: changes when any file in there does.
 inputs() {
@@ -56,14 +56,13 @@ build_base_image() {
   rm -rf "$tree" "$file.part"
 }
 
-# The mirror this machine's own apt is set up with.
+# The mirror this machine's own apt is set up with. One that serves a release serves the others beside it.
 apt_mirror() {
   local mirror
   # shellcheck disable=SC2016  # apt expands these, not the shell
-  mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI) $(ORIGIN)' 'Created-By: Packages' \
-    | awk -v codename="$1" '$1 == codename && $3 == "Debian" { print $2; exit }')
+  mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" { print $2; exit }')
   mirror=${ROLLGATE_LAB_MIRROR:-$mirror}
-  [ -n "$mirror" ] || die "apt here knows no Debian $1; set ROLLGATE_LAB_MIRROR to a mirror's address"
+  [ -n "$mirror" ] || die "apt here knows no Debian mirror for $1; set ROLLGATE_LAB_MIRROR to the address of one"
   echo "$mirror"
 }
 
@@ -89,7 +88,7 @@ build_workspace_image() {
     | docker import -c 'ENTRYPOINT ["/usr/bin/tini", "--"]' -c 'CMD ["sleep", "infinity"]' -c 'USER 1000:1000' \
       -c 'WORKDIR /workspace' -c 'ENV HOME=/home/appuser PIP_NO_INDEX=1 PIP_FIND_LINKS=/usr/share/python-wheels' \
       - workspace-base:latest >/dev/null
-  rm -f "$IMAGES"/workspace-base-*.tar
+  rm -f "$IMAGES/workspace-base-$codename-"*.tar
   docker save -o "$file.part" workspace-base:latest
   mv "$file.part" "$file"
   docker rmi workspace-base:latest >/dev/null

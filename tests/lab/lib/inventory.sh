@@ -40,12 +40,15 @@ TEXT
   vars:
     ansible_user: ops
     ansible_ssh_private_key_file: $STATE/key
+    ansible_ssh_common_args: -o UserKnownHostsFile=$STATE/known_hosts
     ansible_python_interpreter: /usr/bin/python3
     # The hosts hold images and containers already; their old data root stays where it is.
     existing_data: keep_aside
     # The remapped data root starts empty, so the image comes from a file.
     images_to_load: [/var/lib/workspace/images/workspace-base.tar]
     probe_image: workspace-base:latest
+    # In the image as a wheel: there is no index to install from.
+    probe_pip_package: wheel
     health_url: http://localhost:8000/health
     proxy_sockets: [/var/run/proxy.sock, /var/run/agent.sock]
     socket_directories: [/var/lib/workspace/sockets]
