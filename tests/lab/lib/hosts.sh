@@ -127,7 +127,7 @@ remove_all() {
   # In an engine of someone else's the images go too; in ours they are part of the cache.
   if [ ! -e "$LAB/engine-started" ]; then
     mapfile -t images < <(docker images -q 'rollgate-lab/*' | sort -u)
-    [ ${#images[@]} -eq 0 ] || docker rmi -f "${images[@]}" >/dev/null
+    [ ${#images[@]} -eq 0 ] || docker rmi -f "${images[@]}" >/dev/null || say "images that others use stay"
   fi
 }
 

@@ -72,6 +72,9 @@ build_host_image() {
   build_base_image "$codename"
   say "building the host image"
   build "$image" "$LAB_SRC/host" "rollgate-lab/debian:$codename"
+  # Only after the new one: what both have in common was not built again.
+  docker images --filter "before=$image" --format '{{.Repository}}:{{.Tag}}' "rollgate-lab/host" \
+    | { grep -F ":$codename-" || true; } | xargs -r docker rmi >/dev/null
   rm -f "$IMAGES/host-$codename-"*.tar.zst
   docker save "$image" | zstd -q -T0 -o "$IMAGES/host-$codename-$(inputs "$codename" host).tar.zst.part"
   mv "$IMAGES/host-$codename-$(inputs "$codename" host).tar.zst"{.part,}
@@ -91,7 +94,7 @@ build_workspace_image() {
   rm -f "$IMAGES/workspace-base-$codename-"*.tar
   docker save -o "$file.part" workspace-base:latest
   mv "$file.part" "$file"
-  docker rmi workspace-base:latest >/dev/null
+  docker rmi workspace-base:latest rollgate-lab/workspace-files >/dev/null
 }
 
 # What /var/lib/docker holds once workspace-base is loaded. Unpacking that is quicker than loading the image on each
