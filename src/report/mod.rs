@@ -1,5 +1,28 @@
 //! What people and programs see of a run: sinks of the one stream of events.
 
+mod account;
+mod diff;
+mod json_lines;
+mod lines;
+mod live;
+mod out;
+mod paint;
+mod plain;
 mod sink;
+mod text;
+mod view;
+pub mod words;
 
+pub use account::{RunFiles, account, next, starred, why};
+pub use diff::{painted, unified};
+pub use json_lines::JsonLines;
+pub use lines::{LineOptions, Lines};
+pub use live::Live;
+pub use out::Out;
+pub use paint::{Paint, Style};
+pub use plain::Plain;
 pub use sink::Sink;
+pub use text::{clean, fenced, html, markdown, one_line};
+pub use view::{
+    BatchState, BatchView, Head, HostView, PlayView, RollbackView, RoundView, RunView, StepView, StopView, TriggerView,
+};

@@ -1,0 +1,211 @@
+//! The final account: Ansible's recap, every host in exactly one state, why the run stopped, and what to do next.
+
+use super::{
+    paint::{Paint, Style},
+    text::one_line,
+    view::{HostView, RunView},
+    words,
+};
+use crate::{journal::HostState, rollout::count};
+use std::{fmt::Write, path::PathBuf};
+
+/// Where a run's files are, for the account to name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFiles {
+    /// The journal.
+    pub journal: PathBuf,
+    /// The HTML report.
+    pub report: PathBuf,
+}
+
+/// `PLAY RECAP` as Ansible prints it: scripts look for `ok=`, `changed=` and the others.
+fn recap(view: &RunView, paint: Paint) -> String {
+    let mut text = format!("{}\n", paint.paint(Style::Strong, &starred("PLAY RECAP")));
+    for name in &view.order {
+        let Some(host) = view.hosts.get(name) else { continue };
+        let recap = host.recap;
+        let style = style(host.state);
+        let padded = format!("{:<26}", one_line(name));
+        let _ = writeln!(
+            text,
+            "{} : ok={:<4} changed={:<4} unreachable={:<4} failed={:<4} skipped={:<4} rescued={:<4} ignored={:<4}",
+            paint.paint(style, &padded),
+            recap.ok,
+            recap.changed,
+            recap.unreachable,
+            recap.failed,
+            recap.skipped,
+            recap.rescued,
+            recap.ignored
+        );
+    }
+    text
+}
+
+/// A heading filled with stars to 79 columns, as Ansible does.
+pub fn starred(heading: &str) -> String {
+    let stars = 78_usize.saturating_sub(heading.chars().count()).max(3);
+    format!("{heading} {}", "*".repeat(stars))
+}
+
+fn style(state: HostState) -> Style {
+    match state {
+        HostState::Unchanged => Style::Good,
+        HostState::Changed => Style::Changed,
+        HostState::RolledBack | HostState::NeverStarted => Style::Warn,
+        HostState::Failed | HostState::RollbackFailed | HostState::Unknown => Style::Bad,
+        _ => Style::Dim,
+    }
+}
+
+/// The whole account, from the recap to where the report is.
+pub fn account(view: &RunView, files: Option<&RunFiles>, paint: Paint) -> String {
+    let mut text = format!("\n{}\n", recap(view, paint));
+    let check = view.head.as_ref().is_some_and(|head| head.check);
+    let _ = writeln!(text, "{}", paint.paint(Style::Strong, &headline(view, check)));
+    for state in words::FINAL {
+        text.push_str(&hosts_in(view, state, check, paint));
+    }
+    if let Some(why) = why(view) {
+        let _ = writeln!(text, "Why it stopped: {why}");
+    }
+    for next in next(view) {
+        let _ = writeln!(text, "Next: {next}");
+    }
+    if let Some(files) = files {
+        let _ = writeln!(text, "Journal: {}", files.journal.display());
+        let _ = writeln!(text, "Report: {}", files.report.display());
+    }
+    text
+}
+
+/// `Run … took 12 s and ended with exit code 2: 1 failed, 2 changed of 3 hosts.`
+fn headline(view: &RunView, check: bool) -> String {
+    let counts: Vec<String> = words::FINAL
+        .iter()
+        .map(|state| (view.in_state(*state).len(), word(*state, check)))
+        .filter(|(hosts, _)| *hosts > 0)
+        .map(|(hosts, word)| format!("{hosts} {word}"))
+        .collect();
+    let run = view.head.as_ref().map_or("?", |head| head.run.as_str());
+    let of = count(view.order.len(), "host", "hosts");
+    let counts =
+        if counts.is_empty() { "no host took part".to_owned() } else { format!("{} of {of}", counts.join(", ")) };
+    match view.exit_code {
+        Some(code) => {
+            format!("Run {run} ended with exit code {code} after {}: {counts}.", words::took(view.elapsed_ms))
+        }
+        None => format!("Run {run} has not ended; its journal ends after {}.", words::took(view.elapsed_ms)),
+    }
+}
+
+/// A state's word; in check mode nothing was changed.
+fn word(state: HostState, check: bool) -> &'static str {
+    if check && state == HostState::Changed { "would change" } else { words::state(state) }
+}
+
+/// Hosts of a state: those with a reason on a line each, the others on one.
+fn hosts_in(view: &RunView, state: HostState, check: bool, paint: Paint) -> String {
+    let label = |text: &str| paint.paint(style(state), &format!("  {text:<16}"));
+    let mut text = String::new();
+    let mut plain = Vec::new();
+    for name in view.in_state(state) {
+        let Some(host) = view.hosts.get(name) else { continue };
+        match reason(host) {
+            Some(reason) => {
+                let _ = writeln!(text, "{}{}: {reason}", label(word(state, check)), one_line(name));
+            }
+            None => plain.push(one_line(name)),
+        }
+    }
+    if !plain.is_empty() {
+        let _ = writeln!(text, "{}{}", label(word(state, check)), plain.join(", "));
+    }
+    text
+}
+
+/// Why a host is in its state: the reason given, and the task that failed.
+fn reason(host: &HostView) -> Option<String> {
+    let failed =
+        host.failure.as_ref().filter(|_| host.state != HostState::Changed && host.state != HostState::Unchanged);
+    let task = failed.map(|(task, place, message)| {
+        let message = short(message);
+        let at = if place.is_empty() { String::new() } else { format!(" ({place})") };
+        format!("{}{at}: {message}", one_line(task))
+    });
+    let rollback = host.rollback.as_ref().and_then(|rollback| rollback.failed.as_deref());
+    let parts: Vec<String> = [host.reason.as_deref().map(one_line), task, rollback.map(one_line)]
+        .into_iter()
+        .flatten()
+        .filter(|part| !part.is_empty())
+        .collect();
+    let mut seen: Vec<String> = Vec::new();
+    for part in parts {
+        if !seen.iter().any(|other| other.contains(&part) || part.contains(other.as_str())) {
+            seen.push(part);
+        }
+    }
+    (!seen.is_empty()).then(|| seen.join("; "))
+}
+
+/// The first 200 characters of a message, on one line.
+fn short(message: &str) -> String {
+    let line = one_line(message);
+    match line.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+/// Why the run stopped, a sentence; none if it went to its end.
+pub fn why(view: &RunView) -> Option<String> {
+    let stop = view.stopped()?;
+    let evidence = if stop.evidence.is_empty() { String::new() } else { format!(": {}", one_line(&stop.evidence)) };
+    let then = if stop.then.is_empty() { String::new() } else { format!(" Then: {}.", words::then(&stop.then)) };
+    Some(format!("{} because {}{evidence}.{then}", stop.what, words::cause(&stop.cause)))
+}
+
+/// What to do next, a sentence a kind of trouble.
+pub fn next(view: &RunView) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Some(head) = &view.head else { return lines };
+    let unknown = view.in_state(HostState::Unknown);
+    if !unknown.is_empty() {
+        lines.push(format!(
+            "get {} back within reach and look at it before anything else runs there: nobody knows what its last step \
+             did. Its undo record is below /var/lib/rollgate/txn{}.",
+            words::some(&unknown, 5),
+            txns(view, &unknown)
+        ));
+    }
+    let failed = view.in_state(HostState::RollbackFailed);
+    if !failed.is_empty() {
+        lines.push(format!(
+            "put {} right by hand: the pre-images are below /var/lib/rollgate/txn{}, what differs is above and in the \
+             report.",
+            words::some(&failed, 5),
+            txns(view, &failed)
+        ));
+    }
+    let failed = view.in_state(HostState::Failed);
+    let back = view.in_state(HostState::RolledBack);
+    let never = view.in_state(HostState::NeverStarted);
+    if !failed.is_empty() || !back.is_empty() {
+        lines.push("mend what failed, then run the playbook again: hosts already done stay unchanged.".to_owned());
+    } else if !never.is_empty() {
+        let names = if never.len() <= 20 { format!(" -l {}", never.join(",")) } else { String::new() };
+        lines.push(format!("run the rest once it is in reach: rollgate run{names} {}", one_line(&head.playbook)));
+    }
+    lines
+}
+
+/// `/<id>` of the hosts' transactions, where there are few.
+fn txns(view: &RunView, hosts: &[&str]) -> String {
+    let ids: Vec<&str> =
+        hosts.iter().filter_map(|host| view.hosts.get(*host)?.txns.last()).map(String::as_str).collect();
+    match ids.as_slice() {
+        [] => String::new(),
+        [one] => format!("/{one}"),
+        many => format!("/ ({})", words::some(many, 5)),
+    }
+}

@@ -1,0 +1,269 @@
+//! An event as lines of text: what the plain output prints and the live view prints above its rows.
+
+use super::{
+    account::{RunFiles, account, starred},
+    diff::painted,
+    paint::{Paint, Style},
+    text::{clean, one_line},
+    view::RunView,
+    words,
+};
+use crate::{
+    journal::{Event, EventKind, HostState, StepId, StepInfo, StepStatus},
+    rollout::{count, span, verdict::Verdict},
+};
+use rollgate_agent::protocol::Diff;
+use std::{fmt::Write, time::Duration};
+
+/// What to show.
+#[derive(Debug, Clone)]
+pub struct LineOptions {
+    /// 0: changes, failures, what stops a run. 1: every step and probe. 2: also what was skipped.
+    pub verbosity: u8,
+    /// Print differences (`-D`).
+    pub diff: bool,
+    /// Colours.
+    pub paint: Paint,
+    /// Where the run's files are, for the account.
+    pub files: Option<RunFiles>,
+}
+
+/// Turns events into lines.
+pub struct Lines {
+    options: LineOptions,
+    view: RunView,
+}
+
+impl Lines {
+    /// Lines of a run from its first event.
+    pub fn new(options: LineOptions) -> Self {
+        Self { options, view: RunView::default() }
+    }
+
+    /// The view so far.
+    pub fn view(&self) -> &RunView {
+        &self.view
+    }
+
+    /// The lines of one event, each ended; often none.
+    pub fn event(&mut self, event: &Event) -> String {
+        // What a step is, and what a probe said before, is known only before the event is folded in.
+        let text = self.before(event);
+        self.view.apply(event);
+        text + &self.after(event)
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        self.options.paint.paint(style, text)
+    }
+
+    fn before(&self, event: &Event) -> String {
+        match &event.kind {
+            EventKind::StepResult { id, status, diff, message, warnings, took_ms } => {
+                let step = self.view.hosts.get(&id.host).and_then(|host| host.current.as_ref());
+                let info =
+                    step.filter(|(play, seq, ..)| (*play, *seq) == (id.play, id.seq)).map(|(_, _, info, _)| info);
+                let mut text = self.step(id, info, *status, message.as_deref(), *took_ms);
+                if self.options.diff {
+                    diff.iter().for_each(|diff| text.push_str(&self.diff(diff)));
+                }
+                for warning in warnings {
+                    text.push_str(&self.warning(Some(&id.host), warning));
+                }
+                text
+            }
+            EventKind::StepSkipped { id, task, reason } if self.options.verbosity >= 2 => {
+                let line = format!("skipping: [{}] {}: {}\n", one_line(&id.host), one_line(task), one_line(reason));
+                self.paint(Style::Dim, &line)
+            }
+            EventKind::Probed { host, probe, verdict, evidence, .. } => {
+                let before = self.view.hosts.get(host).and_then(|view| view.probes.get(probe)).copied();
+                let news = before.unwrap_or(Verdict::Healthy) != *verdict;
+                if !news && self.options.verbosity == 0 {
+                    return String::new();
+                }
+                let style = if *verdict == Verdict::Healthy { Style::Good } else { Style::Warn };
+                let detail = if evidence.detail.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", one_line(&evidence.detail))
+                };
+                let (host, probe) = (one_line(host), one_line(probe));
+                format!("{}\n", self.paint(style, &format!("probe: [{host}] {probe} is {}{detail}", verdict.word())))
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn step(
+        &self,
+        id: &StepId,
+        info: Option<&StepInfo>,
+        status: StepStatus,
+        message: Option<&str>,
+        took: u64,
+    ) -> String {
+        let (word, style, least) = match status {
+            StepStatus::Changed => ("changed", Style::Changed, 0),
+            StepStatus::Failed => ("failed", Style::Bad, 0),
+            StepStatus::Ignored => ("ignored", Style::Warn, 0),
+            StepStatus::Unreachable => ("unreachable", Style::Bad, 0),
+            StepStatus::Unknown => ("unknown", Style::Warn, 0),
+            StepStatus::Ok => ("ok", Style::Good, 1),
+            StepStatus::Skipped => ("skipping", Style::Dim, 2),
+        };
+        let says = info.is_some_and(|info| matches!(info.module.as_str(), "debug" | "assert"));
+        if self.options.verbosity < least && !(says && message.is_some() && status == StepStatus::Ok) {
+            return String::new();
+        }
+        let handler = if info.is_some_and(|info| info.handler) { "handler " } else { "" };
+        let task = info.map_or_else(String::new, |info| one_line(&info.task));
+        let item = info
+            .and_then(|info| info.item.as_deref())
+            .map_or_else(String::new, |item| format!(" (item={})", one_line(item)));
+        let slow = if self.options.verbosity > 0 { format!(" in {}", words::took(took)) } else { String::new() };
+        let bad = matches!(status, StepStatus::Failed | StepStatus::Ignored | StepStatus::Unreachable);
+        let place = info
+            .filter(|_| bad || self.options.verbosity >= 2)
+            .map_or_else(String::new, |info| format!(" at {}", info.place));
+        let head = format!("{word}: [{}] {handler}{task}{item}{place}{slow}", one_line(&id.host));
+        let mut text = format!("{}\n", self.paint(style, &head));
+        if let Some(message) = message.filter(|_| bad || says || self.options.verbosity > 0) {
+            for line in clean(message).lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
+        text
+    }
+
+    fn diff(&self, diff: &Diff) -> String {
+        painted(diff, self.options.paint, "    ")
+    }
+
+    fn warning(&self, host: Option<&str>, message: &str) -> String {
+        let host = host.map_or_else(String::new, |host| format!("[{}] ", one_line(host)));
+        format!("{}\n", self.paint(Style::Warn, &format!("[WARNING]: {host}{}", one_line(message))))
+    }
+
+    fn after(&self, event: &Event) -> String {
+        let clock = event.at.strftime("%H:%M:%SZ");
+        match &event.kind {
+            EventKind::RunStarted { run, playbook, check, .. } => {
+                let mode = if *check { ", check mode: nothing is changed" } else { "" };
+                let line = format!(
+                    "Run {} of {} at {}{mode}.",
+                    one_line(run),
+                    one_line(playbook),
+                    event.at.strftime("%FT%TZ")
+                );
+                format!("{}\n", self.paint(Style::Dim, &line))
+            }
+            EventKind::PlayStarted { name, batches, resolved, rollout, .. } => {
+                let hosts = batches.iter().map(Vec::len).sum();
+                let mut text =
+                    format!("\n{}\n", self.paint(Style::Strong, &starred(&format!("PLAY [{}]", one_line(name)))));
+                let shown = if self.options.verbosity > 0 { resolved.len() } else { usize::from(*rollout) * 3 };
+                if resolved.is_empty() || shown == 0 {
+                    let _ = writeln!(text, "{}.", count(hosts, "host", "hosts"));
+                }
+                for line in resolved.iter().take(shown) {
+                    let _ = writeln!(text, "{}", one_line(line));
+                }
+                text
+            }
+            EventKind::BatchStarted { play, batch, hosts } => {
+                let of = self.view.plays.iter().find(|view| view.index == *play).map_or(0, |view| view.batches.len());
+                if of < 2 {
+                    return String::new();
+                }
+                let head = format!("BATCH {}/{of}", batch + 1);
+                format!("\n{} {clock}: {}\n", self.paint(Style::Strong, &head), words::some(hosts, 8))
+            }
+            EventKind::BakeStarted { batch, bake_ms, .. } => {
+                let head = format!("BAKE of batch {}", batch + 1);
+                format!("{} {clock}: for {}\n", self.paint(Style::Strong, &head), span(Duration::from_millis(*bake_ms)))
+            }
+            EventKind::BatchEnded { batch, outcome, .. } => {
+                let style = if outcome == "aborted" { Style::Bad } else { Style::Strong };
+                let head = format!("BATCH {} {}", batch + 1, one_line(outcome));
+                if outcome == "aborted" || self.options.verbosity > 0 {
+                    format!("{} {clock}\n", self.paint(style, &head))
+                } else {
+                    String::new()
+                }
+            }
+            EventKind::HostConnected { host, clock_skew_ms, .. } if self.options.verbosity > 0 => {
+                format!("connected: [{}], its clock is {clock_skew_ms} ms off\n", one_line(host))
+            }
+            EventKind::HostChanged { host, state, reason, .. } => self.host(host, *state, reason.as_deref()),
+            EventKind::RollbackStep { host, step } if self.options.verbosity > 0 || step.failed.is_some() => {
+                let failed = step.failed.as_deref().map_or_else(String::new, |why| format!(": {}", one_line(why)));
+                format!("undo: [{}] {}{failed}\n", one_line(host), one_line(&step.what))
+            }
+            EventKind::RollbackResult { host, compared, different, failed, no_op, took_ms, .. } => {
+                let mut text = self.rolled_back(host, *compared, failed.as_deref(), *no_op, *took_ms);
+                for difference in different {
+                    let _ = writeln!(text, "    {}", one_line(difference));
+                }
+                text
+            }
+            EventKind::Warning { host, message } => self.warning(host.as_deref(), message),
+            EventKind::RunEnded { .. } => account(&self.view, self.options.files.as_ref(), self.options.paint),
+            _ => self.stop(event),
+        }
+    }
+
+    fn rolled_back(&self, host: &str, compared: u64, failed: Option<&str>, no_op: bool, took_ms: u64) -> String {
+        let (style, what) = match failed {
+            Some(why) => (Style::Bad, format!("could not be put back: {}", one_line(why))),
+            None if no_op => (Style::Good, "had nothing to put back".to_owned()),
+            None => {
+                let objects = count(usize::try_from(compared).unwrap_or(usize::MAX), "object", "objects");
+                (Style::Good, format!("is as before: {objects} compared, in {}", words::took(took_ms)))
+            }
+        };
+        format!("{}\n", self.paint(style, &format!("rollback: [{}] {what}", one_line(host))))
+    }
+
+    fn host(&self, host: &str, state: HostState, reason: Option<&str>) -> String {
+        let (style, least) = match state {
+            HostState::Failed | HostState::RollbackFailed | HostState::Unknown => (Style::Bad, 0),
+            HostState::RollingBack | HostState::RolledBack => (Style::Warn, 0),
+            HostState::NeverStarted if reason.is_some() => (Style::Warn, 0),
+            HostState::Healthy => (Style::Good, 0),
+            _ => (Style::Dim, 1),
+        };
+        if self.options.verbosity < least {
+            return String::new();
+        }
+        let why = reason.map_or_else(String::new, |reason| format!(": {}", one_line(reason)));
+        format!("{}\n", self.paint(style, &format!("host: [{}] {}{why}", one_line(host), words::state(state))))
+    }
+
+    fn stop(&self, event: &Event) -> String {
+        let clock = event.at.strftime("%H:%M:%SZ");
+        let (style, head, text) = match &event.kind {
+            EventKind::TriggerFired { trigger, host, evidence, action, dry_run, .. } => {
+                let host = host.as_deref().map_or_else(String::new, |host| format!(" on {}", one_line(host)));
+                let then = if *dry_run { "only reported".to_owned() } else { words::then(action) };
+                (
+                    Style::Bad,
+                    format!("TRIGGER [{}]{host}", one_line(trigger)),
+                    format!("{} → {then}", one_line(evidence)),
+                )
+            }
+            EventKind::Aborted { cause, evidence, then } => {
+                let evidence = if evidence.is_empty() { String::new() } else { format!(": {}", one_line(evidence)) };
+                let text = format!("{}{evidence} → {}", words::cause(cause), words::then(then));
+                (Style::Bad, "ABORTED".to_owned(), text)
+            }
+            EventKind::Paused { cause } => {
+                (Style::Warn, "PAUSED".to_owned(), format!("{}; no new host starts", words::cause(cause)))
+            }
+            EventKind::Resumed { cause } => (Style::Strong, "RESUMED".to_owned(), words::cause(cause)),
+            EventKind::Killed { cause } => (Style::Bad, "KILLED".to_owned(), words::cause(cause)),
+            _ => return String::new(),
+        };
+        format!("{} {clock}: {text}\n", self.paint(style, &head))
+    }
+}

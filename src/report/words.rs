@@ -1,0 +1,89 @@
+//! The words of states, causes and lists: the same on every screen and in every report.
+
+use super::text::one_line;
+use crate::journal::{HostState, StopCause};
+
+/// A host's state in words.
+pub fn state(state: HostState) -> &'static str {
+    match state {
+        HostState::Pending => "pending",
+        HostState::Running => "running",
+        HostState::Verifying => "verifying",
+        HostState::Healthy => "healthy",
+        HostState::RollingBack => "rolling back",
+        HostState::Unchanged => "unchanged",
+        HostState::Changed => "changed",
+        HostState::Failed => "failed",
+        HostState::RolledBack => "rolled back",
+        HostState::RollbackFailed => "rollback failed",
+        HostState::Unknown => "unknown",
+        HostState::NeverStarted => "never started",
+    }
+}
+
+/// Final states, those that need an operator first.
+pub const FINAL: [HostState; 7] = [
+    HostState::Unknown,
+    HostState::RollbackFailed,
+    HostState::Failed,
+    HostState::RolledBack,
+    HostState::NeverStarted,
+    HostState::Changed,
+    HostState::Unchanged,
+];
+
+/// Why something stopped, the end of a sentence.
+pub fn cause(cause: &StopCause) -> String {
+    match cause {
+        StopCause::Signal { signal } => format!("{signal} was received"),
+        StopCause::Trigger { trigger, host: Some(host) } => {
+            format!("trigger “{}” fired on {}", one_line(trigger), one_line(host))
+        }
+        StopCause::Trigger { trigger, host: None } => format!("trigger “{}” fired", one_line(trigger)),
+        StopCause::Failures { failed, tolerated } => {
+            let hosts = if *failed == 1 { "host has" } else { "hosts have" };
+            format!("{failed} {hosts} failed, {tolerated} tolerated")
+        }
+        StopCause::Inconclusive { probe, host } => {
+            format!("probe {} could not be asked on {}", one_line(probe), one_line(host))
+        }
+        StopCause::Environment => {
+            "the first hosts rolled back did not regain their health: the change is not the cause".to_owned()
+        }
+        StopCause::Journal { error } => format!("the journal cannot be written: {}", one_line(error)),
+        StopCause::Operator { uid } => format!("an operator (uid {uid}) said so"),
+        StopCause::Deadline { deadline, host: Some(host) } => format!("{deadline} passed on {}", one_line(host)),
+        StopCause::Deadline { deadline, host: None } => format!("{deadline} passed"),
+    }
+}
+
+/// What follows an abort, in words; `then` is `on_failure`'s value or another word.
+pub fn then(then: &str) -> String {
+    match then {
+        "rollback_batch" => "every touched host of the batch is rolled back".to_owned(),
+        "rollback_run" => "every touched host of the run is rolled back, latest batch first".to_owned(),
+        "pause" => "nothing more starts; an operator decides".to_owned(),
+        "continue" => "failed hosts are rolled back, the rest is kept".to_owned(),
+        other => one_line(other).replace('_', " "),
+    }
+}
+
+/// `a, b, c and 4 more`.
+pub fn some(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown: Vec<String> = names.iter().take(most).map(|name| one_line(name.as_ref())).collect();
+    match names.len().saturating_sub(most) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Milliseconds as people read them: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`.
+pub fn took(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..10 => format!("{}.{} s", seconds, ms % 1000 / 100),
+        10..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
