@@ -126,6 +126,7 @@ mod tests {
         );
         assert_eq!(value(""), json!(null));
         assert_eq!(value("# only a comment\n"), json!(null));
+        assert_eq!(value("# c\na: # c\n  b: 1 # c\n  # c\nd: [1, # c\n 2]\n"), json!({"a": {"b": 1}, "d": [1, 2]}));
         assert_eq!(value("---\n80: web\n...\n"), json!({"80": "web"}));
         assert_eq!(value("\u{feff}a: 1\n"), json!({"a": 1}));
     }

@@ -2,7 +2,7 @@
 //! duplicate keys, keys that are lists or maps, tags nobody asked for, and numbers that JSON cannot hold.
 
 use super::{Diagnostics, Entry, Kind, Node, Place, Source, scalar};
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
@@ -23,8 +23,15 @@ pub fn parse(source: &Arc<Source>, problems: &mut Diagnostics) -> Option<Node> {
         problems.error(Place::new(source, 0..0), "this file is larger than 16 MiB", "not read");
         return None;
     }
-    let mut builder =
-        Builder { source, parser: Parser::new_from_str(&source.text), problems, anchors: HashMap::new(), aliased: 0 };
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    let mut builder = Builder {
+        source,
+        parser: Parser::new_from_str_with_options(&source.text, options),
+        problems,
+        anchors: HashMap::new(),
+        aliased: 0,
+    };
     match builder.document() {
         Ok(node) => Some(node),
         Err(Stop::Reported) => None,

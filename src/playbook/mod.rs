@@ -1,8 +1,29 @@
 //! Playbooks: as written, with places, then resolved: validated and immutable.
 
+mod action;
+mod files;
+mod free_form;
+mod handlers;
+mod inherited;
+mod keywords;
+mod load;
+mod params;
+mod play;
+mod probe;
 mod program;
+mod reader;
+mod reversibility;
+mod rollout;
+mod syntax;
+mod task;
+mod trigger;
+mod units;
 
+pub use files::find_file;
+pub use load::{check_rollback, load, load_source};
 pub use program::{
     Action, Become, Inherited, LoopControl, ModuleArgs, OnFailure, OnInconclusive, Play, Playbook, Probe, ProbeMode,
     ProbeTarget, Promote, RollbackSpeed, Rollout, Scope, Size, Task, Template, Trigger, TriggerAction, Until,
 };
+pub use reversibility::{Reversibility, irreversible, reversibility};
+pub use trigger::PROBE_FIELDS;
