@@ -45,15 +45,24 @@ TEXT
     # The hosts hold images and containers already; their old data root stays where it is.
     existing_data: keep_aside
     # The remapped data root starts empty, so the image comes from a file.
-    images_to_load: [/var/lib/workspace/images/workspace-base.tar]
+    images_to_load:
+      - {image: "workspace-base:latest", archive: /var/lib/workspace/images/workspace-base.tar}
     probe_image: workspace-base:latest
-    # In the image as a wheel: there is no index to install from.
-    probe_pip_package: wheel
-    health_url: http://localhost:8000/health
+    # There is no package index here, so pip installs what the image carries.
+    workspace_checks:
+      - python3 -c "print('userns-remap test: OK')"
+      - touch /workspace/test-userns
+      - pip install --user wheel
+      - git --version
+    health_url: http://127.0.0.1:8000/health
+    warm_pool_min: 2
     proxy_sockets: [/var/run/proxy.sock, /var/run/agent.sock]
-    socket_directories: [/var/lib/workspace/sockets]
+    proxy_check: proxy-get /ping
+    socket_directories:
+      - {path: /var/lib/workspace/sockets, uid: 1000, gid: 1000}
     # Seconds. All hosts share two cores: below this a slow container start says nothing about the change.
-    p95_floor: 5
+    p95_floor_s: 5
+    min_free_mb: 512
 TEXT
     if printf '%s\n' "${hosts[@]}" | grep -qx "$FIRST_USER_HOST"; then
       cat <<TEXT
