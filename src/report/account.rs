@@ -125,7 +125,7 @@ fn hosts_in(view: &RunView, state: HostState, check: bool, paint: Paint) -> Stri
 }
 
 /// Why a host is in its state: the reason given, and the task that failed.
-fn reason(host: &HostView) -> Option<String> {
+pub(super) fn reason(host: &HostView) -> Option<String> {
     let failed =
         host.failure.as_ref().filter(|_| host.state != HostState::Changed && host.state != HostState::Unchanged);
     let task = failed.map(|(task, place, message)| {

@@ -1,7 +1,9 @@
 //! What people and programs see of a run: sinks of the one stream of events.
 
 mod account;
+mod close;
 mod diff;
+pub mod html;
 mod json_lines;
 mod lines;
 mod live;
@@ -14,6 +16,7 @@ mod view;
 pub mod words;
 
 pub use account::{RunFiles, account, next, starred, why};
+pub use close::close_report;
 pub use diff::{painted, unified};
 pub use json_lines::JsonLines;
 pub use lines::{LineOptions, Lines};
@@ -22,7 +25,7 @@ pub use out::Out;
 pub use paint::{Paint, Style};
 pub use plain::Plain;
 pub use sink::Sink;
-pub use text::{clean, fenced, html, markdown, one_line};
+pub use text::{clean, fenced, markdown, one_line};
 pub use view::{
     BatchState, BatchView, Head, HostView, PlayView, RollbackView, RoundView, RunView, StepView, StopView, TriggerView,
 };

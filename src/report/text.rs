@@ -23,7 +23,7 @@ fn printable(c: char) -> bool {
 }
 
 /// For HTML, in text and in quoted attributes.
-pub fn html(text: &str) -> String {
+pub(super) fn html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in clean(text).chars() {
         match c {
