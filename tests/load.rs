@@ -3,8 +3,12 @@
 use proptest::prelude::*;
 use rollgate::{
     config::{Diagnostics, source_of},
-    playbook::{Playbook, check_rollback, load, load_source},
+    playbook::{
+        Action, OnFailure, Playbook, ProbeMode, Reversibility, Scope, Size, TriggerAction, check_rollback, load,
+        load_source, reversibility,
+    },
 };
+use serde_json::json;
 use std::path::Path;
 
 fn parse(text: &str) -> Result<Playbook, Diagnostics> {
@@ -93,4 +97,193 @@ fn a_task_that_nothing_undoes_needs_to_be_accepted_under_rollout() {
         check_rollback(&parse(&format!("{text}      {fix}\n")).unwrap()).unwrap();
     }
     check_rollback(&parse(&text.replace("  rollout: {}\n", "")).unwrap()).unwrap();
+}
+
+/// The mistakes of a play with this task.
+fn task_mistakes(task: &str) -> String {
+    let text = format!(
+        "- hosts: all\n  tasks:\n    - {}\n  handlers:\n    - name: h\n      command: x\n",
+        task.replace('\n', "\n      ")
+    );
+    parse(&text).map_or_else(|problems| problems.to_string(), |_| String::new())
+}
+
+#[test]
+fn what_a_task_cannot_be_is_said() {
+    for (task, expected) in [
+        ("name: nothing", "play.yml:3:7: this task does nothing"),
+        ("command: a\nshell: b", "play.yml:4:7: a task has one module; this one has `command` and `shell`"),
+        ("block: []\nrescue: []", "play.yml:3:7: `block` with `rescue` and `always` is not built yet"),
+        ("include_tasks: x.yml", "play.yml:3:7: the module `include_tasks` is not built yet"),
+        (
+            "community.docker.docker_image: {}",
+            "play.yml:3:7: the module `community.docker.docker_image` of a collection is not built yet",
+        ),
+        ("command: a\nasync: 10", "play.yml:4:7: `async` of a task is not built yet"),
+        ("command: a\nwith_dict: {}", "play.yml:4:7: `with_dict` of a task is not built yet"),
+        ("command: a\ndelegate_to: db1", "play.yml:4:20: `delegate_to` another host than localhost is not built yet"),
+        ("command: a\nignore_errors: \"{{ x }}\"", "play.yml:4:22: a template for `ignore_errors` is not built yet"),
+        ("command: a\nbecome: maybe", "play.yml:4:15: `become` takes a boolean, found a string"),
+        ("command: a\nregister: a-b", "play.yml:4:17: `a-b` cannot be the name of a variable"),
+        ("command: a\nnotify: [h, hh]", "play.yml:4:19: there is no handler named `hh`"),
+        ("command: a\nlisten: h", "play.yml:4:7: only handlers `listen`"),
+        ("command: a\nloop: things", "play.yml:4:13: `loop` takes a list or a template, found a string"),
+        ("command: a\nloop_control: {loop_var: x}", "play.yml:4:7: `loop_control` does nothing without `loop`"),
+        (
+            "command: a\nloop: [1]\nregister: x\nloop_control: {loop_var: x}",
+            "play.yml:6:32: `x` is also the name that the result is registered under",
+        ),
+        ("command: a\ndelay: 3", "play.yml:4:7: `delay` does nothing without `until` or `retries`"),
+        ("command: a\nwhen: x ==", "play.yml:4:15: this expression cannot be read: unexpected end of input"),
+        ("command: a\nwhen: [a, {}]", "play.yml:4:17: `when` takes a condition, found a map"),
+        ("command: {cmd: a, chdir: tmp}", "play.yml:3:32: `chdir` of `command` must be an absolute path"),
+        ("command: {chdir: /}", "play.yml:3:7: `command` needs `cmd` or `argv`"),
+        (
+            "command: {cmd: a, strip_empty_ends: perhaps}",
+            "play.yml:3:43: `strip_empty_ends` of `command` must be a boolean",
+        ),
+        ("command: a 'b", "play.yml:3:16: a quote is not closed"),
+        ("command: a\nargs: {creatse: /x}", "play.yml:4:14: `creatse` is not a parameter of `command`"),
+        ("debug: {mesg: x}", "play.yml:3:15: `mesg` is not a parameter of `debug`"),
+        ("debug: {msg: x, var: y}", "play.yml:3:7: `debug` takes `msg` or `var`, not both"),
+        ("assert: {that: \"{{ x }}\"}", "play.yml:3:22: `that` is an expression already"),
+        ("assert: {msg: x}", "play.yml:3:7: `assert` needs `that`"),
+        ("meta: flush_handler", "play.yml:3:13: `meta` takes one of a few words"),
+        ("meta: refresh_inventory", "play.yml:3:13: `meta: refresh_inventory` is not built yet"),
+        ("set_fact: {a-b: 1}", "play.yml:3:18: `a-b` cannot be the name of a variable"),
+        ("command: a\nundo: [{debug: {msg: x}}]", "play.yml:4:14: a task of `undo` uses modules that run on the host"),
+        ("command: a\nundo: [{command: b, undo: []}]", "play.yml:4:27: a task of `undo` has no `undo`"),
+        ("command: a\nundo: [{command: b, notify: h}]", "play.yml:4:27: a task of `undo` cannot notify"),
+        (
+            "command: a\nundo: [{command: \"b {{ lookup('env', 'X') }}\"}]",
+            "play.yml:4:23: a task of `undo` cannot look things up",
+        ),
+        ("command: a\nundo: [{command: b, until: x}]", "play.yml:4:27: `until` has no meaning in `undo`"),
+    ] {
+        let found = task_mistakes(task);
+        assert!(found.starts_with(expected), "{task}\n  found: {found}\n  expected: {expected}");
+        assert_eq!(found.lines().count(), 1, "{task}: {found}");
+    }
+}
+
+#[test]
+fn what_a_play_cannot_be_is_said() {
+    for (play, expected) in [
+        ("tasks: []", "play.yml:1:3: this play has no hosts"),
+        ("hosts: ''", "play.yml:1:10: `hosts` takes a pattern of hosts, found a string"),
+        ("hosts: all\nroles: [x]", "play.yml:2:3: `roles` of a play is not built yet"),
+        ("hosts: all\nhandelrs: []", "play.yml:2:3: `handelrs` is not a keyword of a play"),
+        ("hosts: all\nstrategy: free", "play.yml:2:13: `strategy: free` is not built yet"),
+        ("hosts: all\nstrategy: liner", "play.yml:2:13: `liner` is not a value of `strategy`"),
+        ("hosts: all\nvars_files: [gone.yml]", "play.yml:2:16: the file `gone.yml` is not there"),
+        (
+            "hosts: all\nmax_fail_percentage: 101",
+            "play.yml:2:24: `max_fail_percentage` takes a percentage from 0 to 100, found a number",
+        ),
+        ("hosts: all\nrollback: []", "play.yml:2:3: `rollback` does nothing without `rollout`"),
+        ("hosts: all\nserial: 2\nrollout: {batches: 1}", "play.yml:2:3: `batches` and `serial` say the same thing"),
+        ("hosts: all\nserial: 0\nrollout: {}", "play.yml:2:11: `serial: 0`: 0 would never start"),
+        ("hosts: all\nrollout: {confirm: per_host}", "play.yml:2:13: `confirm` of `rollout` is not built yet"),
+        ("hosts: all\nrollout: {max_fail: 100%}", "play.yml:2:23: `max_fail: 100%`: 100 % would never stop"),
+        ("hosts: all\nrollout: {max_parallel: -1}", "play.yml:2:27: `max_parallel: -1`: it cannot be negative"),
+        (
+            "hosts: all\nrollout: {batches: 1.5}",
+            "play.yml:2:22: `batches` takes a number of hosts or a percentage, found a number",
+        ),
+        (
+            "hosts: all\nrollout: {healthy_deadline: soon}",
+            "play.yml:2:31: `healthy_deadline` takes a duration, found a string",
+        ),
+        (
+            "hosts: all\nrollout: {healthy_deadline: 10s}",
+            "play.yml:2:31: `min_healthy_time` must be shorter than `healthy_deadline`",
+        ),
+        ("hosts: all\nrollout: {probes: [{name: a}]}", "play.yml:2:22: this probe asks nothing"),
+        (
+            "hosts: all\nrollout: {probes: [{name: a, tcp: '1', unix: /x}]}",
+            "play.yml:2:42: a probe asks one thing; this one has `tcp` and `unix`",
+        ),
+        (
+            "hosts: all\nrollout: {probes: [{name: a, tcp: '1', from: controller}]}",
+            "play.yml:2:42: `from` of a probe is not built yet",
+        ),
+        ("hosts: all\nrollout: {triggers: [{when: a.p95 > 1}]}", "play.yml:2:31: there is no probe named `a`"),
+        (
+            "hosts: all\nrollout: {rollback: [{command: x}]}",
+            "play.yml:2:23: `rollout.rollback` is the speed of a rollback",
+        ),
+        (
+            "hosts: all\nrollback: {max_parallel: 1}\nrollout: {}",
+            "play.yml:2:13: the play's `rollback` is a list of tasks",
+        ),
+    ] {
+        let text = format!("- {}\n", play.replace('\n', "\n  "));
+        let found = parse(&text).map_or_else(|problems| problems.to_string(), |_| String::new());
+        assert!(found.starts_with(expected), "{play}\n  found: {found}\n  expected: {expected}");
+        assert_eq!(found.lines().count(), 1, "{play}: {found}");
+    }
+}
+
+#[test]
+fn what_is_not_a_playbook_is_said() {
+    for (text, expected) in [
+        ("", "play.yml:1:1: a playbook is a list of plays, found nothing"),
+        ("hosts: all\n", "play.yml:1:1: a playbook is a list of plays, found a map"),
+        ("- hosts: all\n  tasks:\n  - shell: a: b\n", "play.yml:3:13: not valid YAML: "),
+        ("- import_playbook: x.yml\n", "play.yml:1:3: `import_playbook` of a play is not built yet"),
+    ] {
+        let found = parse(text).unwrap_err().to_string();
+        assert!(found.starts_with(expected), "{text}\n  found: {found}\n  expected: {expected}");
+    }
+}
+
+#[test]
+fn a_playbook_means_what_it_means_to_ansible() {
+    let playbook =
+        load(Path::new("tests/load/program.yml")).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let play = &playbook.plays[0];
+    assert_eq!(play.hosts.value, json!("web,!web3"));
+    assert!(!play.gather_facts);
+    assert_eq!(play.max_fail_percentage, Some(30.0));
+    let rollout = play.rollout.as_ref().unwrap();
+    assert_eq!(rollout.batches, [Size::Count(1), Size::Percent(10.0)]);
+    assert_eq!((rollout.max_parallel, rollout.max_fail), (Some(Size::Count(5)), Size::Count(1)));
+    assert_eq!((rollout.min_healthy_time.as_secs(), rollout.healthy_deadline.as_secs()), (90, 600));
+    assert_eq!((rollout.on_failure, rollout.rollback.max_parallel), (OnFailure::RollbackRun, Some(Size::Count(2))));
+    assert_eq!((rollout.probes[0].count, rollout.probes[0].min_samples), (3, 20));
+    assert_eq!((rollout.probes[1].mode, rollout.probes[1].timeout.as_millis()), (ProbeMode::DryRun, 250));
+    let trigger = &rollout.triggers[0];
+    assert_eq!((trigger.scope, trigger.action, trigger.for_rounds), (Scope::Batch, TriggerAction::Pause, Some(2)));
+
+    let early = &play.sections[0][0];
+    assert_eq!(early.inherited.tags, ["play", "early", "twice"]);
+    assert_eq!(early.inherited.r#become.on, Some(false));
+    let Action::Agent(args) = &early.action else { panic!("{:?}", early.action) };
+    assert_eq!(
+        (args.params["cmd"].value.clone(), args.params["chdir"].value.clone()),
+        (json!("ls -l \"/a b\""), json!("/tmp"))
+    );
+    assert_eq!(early.undo[0].inherited.r#become.on, Some(false));
+    assert_eq!(reversibility(early), Reversibility::Tasks);
+
+    let [older, local, debug, assert, flush] = play.sections[1].as_slice() else { panic!("{:#?}", play.sections[1]) };
+    assert_eq!(older.r#loop.as_ref().unwrap().value, json!([1, 2, 3]));
+    assert_eq!(older.inherited.environment.len(), 2);
+    assert_eq!(older.until.as_ref().unwrap().retries.value, json!(2));
+    assert_eq!(older.until.as_ref().unwrap().delay.value, json!(5));
+    assert_eq!(reversibility(older), Reversibility::NotNeeded);
+    assert!(local.delegate_to_localhost);
+    assert_eq!(local.name, "command");
+    assert!(matches!(&debug.action, Action::Debug { var: Some(var), .. } if var.value == json!("out.results")));
+    assert!(matches!(&assert.action, Action::Assert { that, fail_msg: Some(_), .. } if that.len() == 2));
+    assert!(matches!(&flush.action, Action::Meta(word) if word == "flush_handlers"));
+
+    assert_eq!(play.handlers.len(), 1, "of two handlers with one name the last is kept");
+    assert_eq!(play.handlers[0].listen, ["topic"]);
+    let mut indices: Vec<usize> =
+        play.sections.iter().flatten().chain(&play.handlers).chain(&play.rollback).map(|t| t.index).collect();
+    indices.push(early.undo[0].index);
+    indices.sort_unstable();
+    indices.dedup();
+    assert_eq!(indices.len(), 9, "every task has an index of its own");
 }

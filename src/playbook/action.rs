@@ -282,7 +282,10 @@ impl Loader {
             self.source_file("templates", &src);
         }
         let hidden = ["src", "content", "content_b64", "remote_src", "blob"];
-        let spec = spec("copy")?;
+        let Some(spec) = spec("copy") else {
+            self.unbuilt(&call.place, "the module `template`", "");
+            return None;
+        };
         let extra = [("src", true)];
         let unbuilt: Vec<&str> = UNBUILT_TEMPLATE
             .iter()

@@ -4,11 +4,11 @@ use super::{
     program::Task,
     reader::{Loader, is_template},
 };
-use crate::config::did_you_mean;
+use crate::config::{Entry, Node, did_you_mean};
 use std::{collections::HashSet, sync::Arc};
 
 impl Loader {
-    /// Of handlers with the same name keeps the last, and checks what was notified.
+    /// Of handlers with the same name keeps the last.
     pub(super) fn resolve_handlers(&mut self, handlers: Vec<Arc<Task>>) -> Vec<Arc<Task>> {
         let mut later: HashSet<String> = HashSet::new();
         let mut kept: Vec<Arc<Task>> = Vec::new();
@@ -22,17 +22,20 @@ impl Loader {
             }
         }
         kept.reverse();
-        self.check_notified(&kept);
         kept
     }
 
-    fn check_notified(&mut self, handlers: &[Arc<Task>]) {
+    /// Checks that what was notified exists, among handlers that did not load as well.
+    pub(super) fn check_notified(&mut self, handlers: Option<&Entry>) {
         let notified = std::mem::take(&mut self.notifies);
-        let names: Vec<&str> = handlers
-            .iter()
-            .flat_map(|handler| std::iter::once(&handler.name).chain(&handler.listen))
-            .map(String::as_str)
-            .collect();
+        let written = handlers.and_then(|entry| entry.value.as_list()).unwrap_or_default();
+        let mut names: Vec<&str> = Vec::new();
+        for handler in written {
+            names.extend(handler.get("name").and_then(Node::as_str));
+            if let Some(listen) = handler.get("listen") {
+                names.extend(listen.as_list().unwrap_or(std::slice::from_ref(listen)).iter().filter_map(Node::as_str));
+            }
+        }
         let any_template = names.iter().any(|name| is_template(name));
         for (name, place) in notified {
             if is_template(&name) || any_template || names.contains(&name.as_str()) {

@@ -86,6 +86,7 @@ impl Loader {
         }
         let handlers = node.entry("handlers").map(|entry| self.tasks(entry, &around, Role::Handler));
         play.handlers = self.resolve_handlers(handlers.unwrap_or_default());
+        self.check_notified(node.entry("handlers"));
         if let Some(entry) = node.entry("rollback") {
             if entry.value.as_map().is_some() {
                 self.error(&entry.value.place, "the play's `rollback` is a list of tasks", "expected a list").help =

@@ -139,7 +139,8 @@ impl Loader {
 
     /// What is asked: exactly one.
     fn target(&mut self, node: &Node) -> Option<ProbeTarget> {
-        let given: Vec<&Entry> = TARGETS.iter().filter_map(|name| node.entry(name)).collect();
+        let entries = node.as_map().unwrap_or_default();
+        let given: Vec<&Entry> = entries.iter().filter(|entry| TARGETS.contains(&entry.key.as_str())).collect();
         let entry = match given.as_slice() {
             [] => {
                 self.error(

@@ -133,7 +133,7 @@ impl Loader {
             "undo" => {
                 let around = Inherited { tags: Vec::new(), run_once: false, ..task.inherited.clone() };
                 task.undo = self.tasks(entry, &around, Role::Undo);
-                if task.undo.is_empty() && self.problems.is_empty() {
+                if entry.value.is_null() || entry.value.as_list().is_some_and(<[_]>::is_empty) {
                     self.expected(entry, "at least one task");
                 }
             }
