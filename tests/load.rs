@@ -156,7 +156,7 @@ fn what_a_task_cannot_be_is_said() {
         ("command: a\nundo: [{command: b, notify: h}]", "play.yml:4:27: a task of `undo` cannot notify"),
         (
             "command: a\nundo: [{command: \"b {{ lookup('env', 'X') }}\"}]",
-            "play.yml:4:23: a task of `undo` cannot look things up",
+            "play.yml:4:24: a task of `undo` cannot look things up",
         ),
         ("command: a\nundo: [{command: b, until: x}]", "play.yml:4:27: `until` has no meaning in `undo`"),
     ] {
