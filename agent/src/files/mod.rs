@@ -1,7 +1,14 @@
 //! Paths on the host: opened safely (S2), read as they are, replaced in one step.
 
 mod open;
+mod replace;
+mod restore;
 mod state;
 
 pub use open::{FileError, Parent, open_dir, open_parent, resolve};
+pub use replace::{Final, Staged};
+pub use restore::{Restored, restore};
 pub use state::{Kind, PathState, digest, fingerprint};
+
+pub(crate) use replace::sweep;
+pub(crate) use state::{Looked, copy_digesting, hex, unhex};

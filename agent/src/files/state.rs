@@ -176,11 +176,6 @@ impl<'a> Looked<'a> {
         }
     }
 
-    /// How many names the inode has.
-    pub(crate) fn links(&self) -> u64 {
-        u64::from(self.stat.st_nlink)
-    }
-
     /// Opens the regular file itself, that very inode, for reading.
     pub(crate) fn open(&self) -> Result<File, FileError> {
         let failed = |error| FileError::system("read", &self.parent.path, error);

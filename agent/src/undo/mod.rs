@@ -1,5 +1,32 @@
-//! Transactions: what a step is about to change is recorded, durably, before it is changed.
+//! Transactions: what a step is about to change is recorded, durably, before it is changed; and undone from the record.
 
+mod account;
+mod error;
+mod fence;
+mod history;
+mod lines;
+mod log;
+mod object;
+mod record;
 mod recorder;
+mod rerun;
+mod revert;
+mod txn;
+mod unit;
+mod verify;
 
-pub use recorder::{Recorder, UndoError};
+pub use account::{AccountState, Accounts};
+pub use error::{UndoError, boot_identity, now_ms};
+pub use fence::{Generation, HostLock};
+pub use lines::{take_back, taken_back};
+pub use log::Log;
+pub use record::{
+    Manifest, Object, Part, RECORD_VERSION, Record, Standing, State, TxnState, path_of, path_text,
+};
+pub use recorder::Recorder;
+pub use revert::{Revert, revert};
+pub use txn::{Transaction, is_txn_id, prune};
+pub use unit::{UnitState, unit_state};
+pub use verify::verify;
+
+pub(crate) use txn::make_private;

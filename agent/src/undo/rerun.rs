@@ -1,0 +1,24 @@
+//! Running a bundled task: `undo:`, `rollback:` and handlers, without the controller and without a record of their own.
+
+use super::UndoError;
+use crate::modules::{Context, build};
+use crate::protocol::{BundledTask, Change, Mode};
+use crate::serve::Control;
+use std::path::Path;
+use std::time::Duration;
+
+/// Runs the task; true if it changed something. A failure is an error.
+pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Control) -> Result<bool, UndoError> {
+    let failed = |reason: String| UndoError::Other(reason);
+    let module = build(&task.call).map_err(|error| failed(error.to_string()))?;
+    let mut cx = Context::new(Mode::Apply, state_dir);
+    cx.environment.clone_from(&task.environment);
+    cx.control = control.quiet();
+    if let Some(timeout_ms) = task.timeout_ms {
+        cx.control = cx.control.within(Duration::from_millis(timeout_ms));
+    }
+    let report = module.apply(&mut cx).map_err(|error| failed(error.to_string()))?;
+    let Some(reason) = report.failed else { return Ok(report.change == Change::Changed) };
+    let said = report.data.get("stderr").and_then(|text| text.as_str()).unwrap_or_default();
+    Err(failed(if said.is_empty() { reason } else { format!("{reason}: {said}") }))
+}
