@@ -1,42 +1,30 @@
-//! Taking back our own lines of a file that others have written to since (R10).
+//! Taking back our own lines of a file that others have written to since (R10): a merge in three ways.
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-/// Undoes the change from `before` to `ours` in `now`, line by line, and leaves every other line. None where a line that
-/// we changed has been changed again by somebody: nobody can say what it should be.
+/// Undoes the change from `before` to `ours` in `now`, line by line, and leaves every other line. Nothing happens where
+/// it is undone already. None where a line that we changed has been changed again by somebody: nobody can say what it
+/// should be.
 #[must_use]
 pub fn take_back(before: &[u8], ours: &[u8], now: &[u8]) -> Option<Vec<u8>> {
-    let (old, new) = (lines(before), lines(ours));
-    let mut text: Vec<&[u8]> = lines(now);
-    // From the end, so that positions before a hunk stay true.
-    for op in capture_diff_slices(Algorithm::Myers, &old, &new).into_iter().rev() {
-        match op {
-            DiffOp::Equal { .. } => {}
-            DiffOp::Insert { new_index, new_len, .. } => {
-                let added = new.get(new_index..new_index + new_len)?;
-                remove(&mut text, added, new_index);
-            }
-            DiffOp::Delete { old_index, old_len, new_index } => {
-                let removed = old.get(old_index..old_index + old_len)?;
-                if find(&text, removed, new_index).is_none() {
-                    let at = place(&text, &new, new_index);
-                    text.splice(at..at, removed.iter().copied());
-                }
-            }
-            DiffOp::Replace { old_index, old_len, new_index, new_len } => {
-                let was = old.get(old_index..old_index + old_len)?;
-                let is = new.get(new_index..new_index + new_len)?;
-                match find(&text, is, new_index) {
-                    Some(at) => {
-                        text.splice(at..at + is.len(), was.iter().copied());
-                    }
-                    None if find(&text, was, new_index).is_some() => {}
-                    None => return None,
-                }
-            }
+    let (before, base, found) = (lines(before), lines(ours), lines(now));
+    let undo = Edits::between(&base, &before);
+    let theirs = Edits::between(&base, &found);
+    let mut text: Vec<&[u8]> = Vec::new();
+    for (at, line) in base.iter().map(Some).chain([None]).enumerate() {
+        text.extend(merged(undo.inserted(at), theirs.inserted(at), undo.deletes(at), theirs.deletes(at))?);
+        if let Some(line) = line
+            && !undo.deletes(at)
+            && !theirs.deletes(at)
+        {
+            text.push(line);
         }
     }
-    Some(joined(&text))
+    let mut bytes = text.join(&b'\n');
+    if !bytes.is_empty() && (now.is_empty() || now.ends_with(b"\n")) {
+        bytes.push(b'\n');
+    }
+    Some(bytes)
 }
 
 /// Whether nothing of our change is left in `now`: what [`take_back`] would give is what is there.
@@ -46,61 +34,56 @@ pub fn taken_back(before: &[u8], ours: &[u8], now: &[u8]) -> bool {
 }
 
 fn lines(text: &[u8]) -> Vec<&[u8]> {
-    text.split_inclusive(|byte| *byte == b'\n').collect()
+    text.split_inclusive(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line)).collect()
 }
 
-/// Lines put together; only the last one may lack its newline.
-fn joined(lines: &[&[u8]]) -> Vec<u8> {
-    let mut text: Vec<u8> = Vec::new();
-    for line in lines {
-        if text.last().is_some_and(|byte| *byte != b'\n') {
-            text.push(b'\n');
+/// How one text becomes another: which of its lines go, and what comes before each (and at the end).
+struct Edits<'a> {
+    deleted: Vec<bool>,
+    inserted: Vec<Vec<&'a [u8]>>,
+}
+
+impl<'a> Edits<'a> {
+    fn between(base: &[&[u8]], other: &[&'a [u8]]) -> Self {
+        let mut edits = Self { deleted: vec![false; base.len()], inserted: vec![Vec::new(); base.len() + 1] };
+        for op in capture_diff_slices(Algorithm::Myers, base, other) {
+            if matches!(op, DiffOp::Equal { .. }) {
+                continue;
+            }
+            let (from, to) = (op.old_range(), op.new_range());
+            if let Some(place) = edits.inserted.get_mut(from.start) {
+                place.extend_from_slice(other.get(to).unwrap_or_default());
+            }
+            edits.deleted.get_mut(from).unwrap_or_default().fill(true);
         }
-        text.extend_from_slice(line);
+        edits
     }
-    text
-}
 
-/// Where this block of lines is: the occurrence nearest to `near`.
-fn find(text: &[&[u8]], block: &[&[u8]], near: usize) -> Option<usize> {
-    if block.is_empty() || block.len() > text.len() {
-        return None;
+    fn deletes(&self, at: usize) -> bool {
+        self.deleted.get(at).copied().unwrap_or_default()
     }
-    text.windows(block.len())
-        .enumerate()
-        .filter(|(_, window)| window.iter().zip(block).all(|(a, b)| same(a, b)))
-        .map(|(at, _)| at)
-        .min_by_key(|at| at.abs_diff(near))
-}
 
-/// The same line, with or without a newline at the end of the file.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.strip_suffix(b"\n").unwrap_or(a) == b.strip_suffix(b"\n").unwrap_or(b)
-}
-
-fn remove(text: &mut Vec<&[u8]>, added: &[&[u8]], near: usize) {
-    if let Some(at) = find(text, added, near) {
-        text.drain(at..at + added.len());
-        return;
-    }
-    // Somebody wrote between our lines: take back each that is still there.
-    for line in added {
-        if let Some(at) = find(text, &[line], near) {
-            text.remove(at);
-        }
+    fn inserted(&self, at: usize) -> &[&'a [u8]] {
+        self.inserted.get(at).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-/// Where lines go that stood before line `index` of `new`: after the line that came before them, or before the one
-/// that came after, or at the end.
-fn place(text: &[&[u8]], new: &[&[u8]], index: usize) -> usize {
-    let before = index.checked_sub(1).and_then(|at| new.get(at)).and_then(|line| find(text, &[line], index - 1));
-    let after = new.get(index).and_then(|line| find(text, &[line], index));
-    match (before, after) {
-        (Some(at), _) => at + 1,
-        (None, Some(at)) => at,
-        (None, None) if index == 0 => 0,
-        (None, None) => text.len(),
+/// What comes in at one place, of our undoing and of others, given which of them replaces the line there.
+fn merged<'a>(
+    undo: &[&'a [u8]],
+    theirs: &[&'a [u8]],
+    undo_replaces: bool,
+    theirs_replaces: bool,
+) -> Option<Vec<&'a [u8]>> {
+    let holds = |all: &[&[u8]], part: &[&[u8]]| part.is_empty() || all.windows(part.len()).any(|window| window == part);
+    match (undo_replaces, theirs_replaces) {
+        // Put back already, or nothing to put back.
+        _ if holds(theirs, undo) => Some(theirs.to_vec()),
+        _ if theirs.is_empty() => Some(undo.to_vec()),
+        (true, true) => None,
+        // What they wrote stands before the line that is replaced in its place.
+        (true, false) => Some([theirs, undo].concat()),
+        (false, _) => Some([undo, theirs].concat()),
     }
 }
 
