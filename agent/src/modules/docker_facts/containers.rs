@@ -305,6 +305,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn recorded_containers_are_read() {
+        let list: Vec<Value> = serde_json::from_str(include_str!("recorded/inspect-20.10.24.json")).unwrap();
+        let all: Vec<Container> = list.iter().map(Container::read).collect();
+        let of = |name: &str| all.iter().find(|container| container.name == name).unwrap();
+        assert!(of("priv").privileged && !of("sock").privileged);
+        let net = of("hostnet");
+        assert_eq!((net.network_mode.as_str(), net.restart_policy.as_str()), ("host", "always"));
+        assert_eq!(net.binds, [("/srv/data".to_owned(), "/d".to_owned(), false)]);
+        assert_eq!(net.volumes, [("vol1".to_owned(), "/v".to_owned(), "local".to_owned())]);
+        assert_eq!((net.image.as_str(), &net.labels["a"]), ("tiny:1", &json!("b")));
+        let sock = of("sock");
+        assert!(sock.holds_engine_socket() && sock.auto_remove && !sock.is_running());
+        assert_eq!((sock.pid_mode.as_str(), sock.devices.as_slice()), ("host", ["/dev/null".to_owned()].as_slice()));
+        assert_eq!(kinds(&all, "priv"), ["privileged"]);
+        assert_eq!(kinds(&all, "hostnet"), ["host_network", "bind_mounts", "volumes"]);
+        assert_eq!(kinds(&all, "sock"), ["host_pid", "docker_socket", "devices", "auto_remove"]);
+        assert_eq!(kinds(&all, "joins"), ["joins_host_userns"]);
+    }
+
     fn kinds(containers: &[Container], name: &str) -> Vec<&'static str> {
         caveats(containers).into_iter().filter(|caveat| caveat.name == name).map(|caveat| caveat.kind).collect()
     }

@@ -146,3 +146,57 @@ pub(super) fn strings(value: &Value, pointer: &str) -> Vec<String> {
 fn number(value: &Value, pointer: &str) -> u64 {
     value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What 20.10.24 said on a host without a remap.
+    fn recorded() -> Value {
+        serde_json::from_str(include_str!("recorded/info-20.10.24.json")).unwrap()
+    }
+
+    #[test]
+    fn a_recorded_engine_is_read() {
+        let engine = Engine::read(&recorded()).unwrap();
+        assert_eq!((engine.version.as_str(), engine.driver.as_str()), ("20.10.24+dfsg1", "overlay2"));
+        assert_eq!(engine.driver_status[1], ("Supports d_type".to_owned(), "true".to_owned()));
+        assert_eq!((engine.userns(), engine.rootless(), engine.image_store()), (false, false, "graphdriver"));
+        assert_eq!((engine.data_root(), engine.map()), ("/var/lib/docker", None));
+        assert_eq!((engine.swarm.as_str(), engine.default_runtime.as_str()), ("inactive", "runc"));
+        assert_eq!(
+            (engine.images, engine.containers, engine.volume_plugins.as_slice()),
+            (1, 4, ["local".to_owned()].as_slice())
+        );
+    }
+
+    #[test]
+    fn a_remap_shows_in_the_security_options_and_the_root() {
+        let mut info = recorded();
+        info["SecurityOptions"] = json!(["name=seccomp,profile=default", "name=userns"]);
+        info["DockerRootDir"] = json!("/var/lib/docker/231072.231072");
+        let engine = Engine::read(&info).unwrap();
+        assert!(engine.userns());
+        assert_eq!((engine.map(), engine.data_root()), (Some((231_072, 231_072)), "/var/lib/docker"));
+        info["SecurityOptions"] = json!(["name=rootless"]);
+        let engine = Engine::read(&info).unwrap();
+        assert_eq!((engine.rootless(), engine.map()), (true, None), "a directory's name alone is no remap");
+    }
+
+    #[test]
+    fn containerds_store_is_seen() {
+        let mut info = recorded();
+        info["Driver"] = json!("overlayfs");
+        info["DriverStatus"] = json!([["driver-type", "io.containerd.snapshotter.v1"]]);
+        assert_eq!(Engine::read(&info).unwrap().image_store(), "containerd");
+    }
+
+    #[test]
+    fn a_document_without_a_server_is_no_engine() {
+        let mut info = recorded();
+        info["ServerErrors"] = json!(["Cannot connect to the Docker daemon."]);
+        assert_eq!(Engine::read(&info), Err("Cannot connect to the Docker daemon.".to_owned()));
+        assert!(Engine::read(&json!({"ServerVersion": "", "Images": 0})).is_err());
+    }
+}

@@ -53,8 +53,11 @@ impl<'a> Docker<'a> {
             Err(silence) => return Ok(Err(silence)),
         };
         let said = finished.stderr_text();
+        // A client that reaches no daemon prints a document without a server, and why on standard error.
         Ok(match serde_json::from_slice::<Value>(&finished.stdout) {
-            Ok(info) => Engine::read(&info).map_err(Silence::because),
+            Ok(info) => Engine::read(&info).map_err(|why| {
+                Silence::because(if finished.success() || said.trim().is_empty() { &why } else { said.trim() })
+            }),
             Err(_) if !said.trim().is_empty() => Err(Silence::because(said.trim())),
             Err(error) => Err(Silence::because(format!("docker info gave no JSON: {error}"))),
         })
