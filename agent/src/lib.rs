@@ -5,6 +5,7 @@ pub mod files;
 pub mod http;
 pub mod json;
 pub mod modules;
+pub mod probe;
 pub mod protocol;
 pub mod serve;
 pub mod undo;

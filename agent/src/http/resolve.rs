@@ -1,7 +1,12 @@
 //! Where a request goes, and how a name becomes addresses.
 
+use crate::serve::{Control, Process};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a look-up may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +48,18 @@ impl<F: Fn(&str) -> Result<Vec<IpAddr>, String>> Resolver for F {
     }
 }
 
+/// The host's own name services, by `getent ahosts`.
+pub fn host_resolver(control: &Control) -> impl Resolver {
+    let control = control.clone();
+    move |name: &str| {
+        let argv = ["getent", "--", "ahosts", name];
+        let finished = Process::new(argv, &control).timeout(LOOKUP_TIMEOUT).run().map_err(|error| error.to_string())?;
+        if finished.success() { Ok(getent_addresses(&finished.stdout_text())) } else { Err("it is unknown".to_owned()) }
+    }
+}
+
 /// The addresses in the output of `getent ahosts NAME`, each once.
-pub fn getent_addresses(output: &str) -> Vec<IpAddr> {
+fn getent_addresses(output: &str) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for line in output.lines() {
         let Some(Ok(address)) = line.split_whitespace().next().map(str::parse) else { continue };
