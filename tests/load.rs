@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use rollgate::{
     config::{Diagnostics, source_of},
     playbook::{
-        Action, OnFailure, Playbook, ProbeMode, Reversibility, Scope, Size, TriggerAction, check_rollback, load,
-        load_source, reversibility,
+        Action, OnFailure, Playbook, ProbeMode, Reversibility, Scope, Size, TriggerAction, check_plan, check_rollback,
+        load, load_source, reversibility,
     },
 };
 use serde_json::json;
@@ -286,4 +286,12 @@ fn a_playbook_means_what_it_means_to_ansible() {
     indices.sort_unstable();
     indices.dedup();
     assert_eq!(indices.len(), 9, "every task has an index of its own");
+}
+
+#[test]
+fn a_plan_runs_nothing_that_changes() {
+    let text = "- hosts: all\n  tasks:\n    - shell: make\n      check_mode: false\n";
+    let problems = check_plan(&parse(text).unwrap()).unwrap_err();
+    assert_eq!(problems.to_string(), "play.yml:3:7: `shell` would run for real in a plan");
+    check_plan(&parse(&format!("{text}      changed_when: false\n")).unwrap()).unwrap();
 }

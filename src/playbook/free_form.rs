@@ -21,7 +21,7 @@ pub(super) fn parse(line: &str, command: bool) -> Option<FreeForm> {
     for word in words(line)? {
         match word.text.split_once('=').filter(|(key, _)| is_key(key)) {
             Some((key, value)) if !command || OF_COMMANDS.contains(&key) => {
-                parsed.params.push((key.to_owned(), unquote(value).to_owned()));
+                parsed.params.push((key.to_owned(), unquote(&escapes(value)).to_owned()));
             }
             _ => {
                 if !parsed.rest.is_empty() {
@@ -32,6 +32,44 @@ pub(super) fn parse(line: &str, command: bool) -> Option<FreeForm> {
         }
     }
     Some(parsed)
+}
+
+/// Decodes the escapes that Ansible decodes in values: `\\n`, `\\t`, `\\x41`, `\\u0041` and their like; others stay.
+fn escapes(text: &str) -> String {
+    let (mut decoded, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('\\') {
+        let (before, after) = rest.split_at(at);
+        decoded.push_str(before);
+        let (char, length) = escape(&after[1..]).unwrap_or(('\\', 0));
+        decoded.push(char);
+        rest = &after[1 + length..];
+    }
+    decoded + rest
+}
+
+/// The character that the text after a backslash stands for, and how much of the text that takes.
+fn escape(after: &str) -> Option<(char, usize)> {
+    let simple = match after.chars().next()? {
+        quoted @ ('\\' | '\'' | '"') => quoted,
+        'a' => '\u{7}',
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\u{b}',
+        kind @ ('x' | 'u' | 'U') => {
+            let digits = match kind {
+                'x' => 2,
+                'u' => 4,
+                _ => 8,
+            };
+            let code = after.get(1..=digits).filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            return Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, 1 + digits));
+        }
+        _ => return None,
+    };
+    Some((simple, 1))
 }
 
 fn is_key(key: &str) -> bool {
@@ -135,6 +173,7 @@ mod tests {
             (own(&[("chdir", "/tmp")]), "echo \"a  b\" x=1".into())
         );
         assert_eq!(pairs("a\nb", true).1, "a\nb");
+        assert_eq!(pairs(r#"line="a\tb\x41" c=\d"#, false).0, own(&[("line", "a\tbA"), ("c", r"\d")]));
         assert_eq!(parse("echo 'a", true), None);
     }
 

@@ -3,7 +3,7 @@
 use super::{
     program::{Play, Playbook},
     reader::Loader,
-    reversibility::irreversible,
+    reversibility::{irreversible, unplannable},
 };
 use crate::config::{Diagnostics, Kind, Node, Source, parse, read};
 use std::{
@@ -47,14 +47,36 @@ impl Loader {
     }
 }
 
-/// What loads but cannot be planned or run (R9): tasks under `rollout:` that nothing undoes.
+/// What loads but cannot be run (R9): tasks under `rollout:` that nothing undoes and that do not accept it.
 ///
 /// # Errors
 /// One for each such task.
 pub fn check_rollback(playbook: &Playbook) -> Result<(), Diagnostics> {
+    each_play(playbook, &[irreversible])
+}
+
+/// What loads but cannot be planned: [`check_rollback`], and what `check_mode: false` would run for real (R23).
+///
+/// # Errors
+/// One for each such task.
+pub fn check_plan(playbook: &Playbook) -> Result<(), Diagnostics> {
+    each_play(playbook, &[irreversible, unplannable])
+}
+
+fn each_play(playbook: &Playbook, checks: &[fn(&Play) -> Diagnostics]) -> Result<(), Diagnostics> {
     let mut problems = Diagnostics::default();
     for play in &playbook.plays {
-        problems.extend(irreversible(play));
+        checks.iter().for_each(|check| problems.extend(check(play)));
     }
     problems.into_result(())
+}
+
+/// Loads a playbook and checks that it can be planned and run: `rollgate validate`.
+///
+/// # Errors
+/// All mistakes; those of [`check_plan`] only where the playbook loads.
+pub fn validate(path: &Path) -> Result<Playbook, Diagnostics> {
+    let playbook = load(path)?;
+    check_plan(&playbook)?;
+    Ok(playbook)
 }

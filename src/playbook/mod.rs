@@ -20,10 +20,10 @@ mod trigger;
 mod units;
 
 pub use files::find_file;
-pub use load::{check_rollback, load, load_source};
+pub use load::{check_plan, check_rollback, load, load_source, validate};
 pub use program::{
     Action, Become, Inherited, LoopControl, ModuleArgs, OnFailure, OnInconclusive, Play, Playbook, Probe, ProbeMode,
     ProbeTarget, Promote, RollbackSpeed, Rollout, Scope, Size, Task, Template, Trigger, TriggerAction, Until,
 };
-pub use reversibility::{Reversibility, irreversible, reversibility};
+pub use reversibility::{Reversibility, irreversible, reversibility, unplannable};
 pub use trigger::PROBE_FIELDS;
