@@ -5,6 +5,7 @@ pub mod config;
 pub mod error;
 pub mod host;
 pub mod journal;
+pub mod plan;
 pub mod playbook;
 pub mod report;
 pub mod rollout;
