@@ -15,7 +15,9 @@ const MAX_LINKS: u32 = 40;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// A link that somebody other than root could have made.
-    #[error("{path} goes through the symbolic link {link}, which is not root's own in a directory that only root can write: refused, because another user could point it elsewhere")]
+    #[error(
+        "{path} goes through the symbolic link {link}, which is not root's own in a directory that only root can write: refused, because another user could point it elsewhere"
+    )]
     UnsafeLink {
         /// The path asked for.
         path: PathBuf,
@@ -173,8 +175,8 @@ impl<'a> Walk<'a> {
         if self.as_root && !(owner == 0 && self.is_roots_own()?) {
             return Err(FileError::UnsafeLink { path: self.asked.to_owned(), link });
         }
-        let target =
-            readlinkat(&self.dir, name, Vec::new()).map_err(|error| FileError::system("read the link", &link, error))?;
+        let target = readlinkat(&self.dir, name, Vec::new())
+            .map_err(|error| FileError::system("read the link", &link, error))?;
         let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
         if target.is_absolute() {
             self.dir = open_root(self.asked)?;

@@ -2,7 +2,9 @@
 
 use super::execute::{Execution, Params};
 use super::words::expand;
-use super::{CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode};
+use super::{
+    CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
+};
 use crate::protocol::{ModuleCall, TaskReport};
 use serde_json::Value;
 
@@ -41,11 +43,9 @@ pub(super) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
 fn words(params: &Params) -> Option<Vec<String>> {
     match (&params.cmd, &params.argv) {
         (Some(cmd), _) => shlex::split(cmd),
-        (None, Some(argv)) => Some(
-            argv.iter()
-                .map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned))
-                .collect(),
-        ),
+        (None, Some(argv)) => {
+            Some(argv.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect())
+        }
         (None, None) => None,
     }
 }

@@ -52,7 +52,8 @@ impl Execution<'_> {
         if let Some(directory) = &self.params.chdir
             && !directory.is_dir()
         {
-            let sentence = format!("Unable to change directory before execution: {} is no directory", directory.display());
+            let sentence =
+                format!("Unable to change directory before execution: {} is no directory", directory.display());
             return Ok(self.complete(TaskReport::new(Change::Unchanged), 0, "", "").failing(sentence));
         }
         let start = SystemTime::now();
@@ -87,7 +88,11 @@ impl Execution<'_> {
                 finished.lost
             ));
         }
-        if finished.success() { report } else { report.with("msg", "non-zero return code").failing("non-zero return code") }
+        if finished.success() {
+            report
+        } else {
+            report.with("msg", "non-zero return code").failing("non-zero return code")
+        }
     }
 
     fn complete(&self, report: TaskReport, rc: i32, stdout: &str, stderr: &str) -> TaskReport {

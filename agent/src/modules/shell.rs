@@ -1,7 +1,9 @@
 //! `shell`: run a command line by `/bin/sh -c`, or by another shell.
 
 use super::execute::{Execution, Params};
-use super::{CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode};
+use super::{
+    CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
+};
 use crate::protocol::{ModuleCall, TaskReport};
 use serde_json::Value;
 
