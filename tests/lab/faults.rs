@@ -1,0 +1,78 @@
+//! Faults from outside: a host that stops answering, a disk that is full.
+
+use crate::support::{Lab, assert_as_before};
+use rollgate::journal::{EventKind, HostState, StepStatus};
+
+#[test]
+fn a_host_frozen_in_mid_batch_is_unknown_and_the_others_are_put_back() {
+    let Some(lab) = Lab::with("pause", &["h1", "h2", "h3"]) else { return };
+    let before = lab.states();
+    let runbook = lab.runbook(&[("batches", "[3]"), ("rollback_deadline", "20s")]);
+    let mut run = lab.start("run", &[runbook.to_str().unwrap()]);
+    run.until_task("h2", "Name the user in daemon.json");
+    let frozen = lab.pause("h2");
+    let run = run.end().expect_code(3);
+
+    run.expect_states(&[("h1", HostState::RolledBack), ("h2", HostState::Unknown), ("h3", HostState::RolledBack)]);
+    assert!(run.reason("h2").contains("unreachable"), "{}", run.reason("h2"));
+    assert!(
+        run.has(|event| matches!(event, EventKind::StepResult { id, status: StepStatus::Unreachable, .. } if id.host == "h2")),
+        "{}",
+        run.account()
+    );
+    for host in [0, 2] {
+        let name = ["h1", "h2", "h3"][host];
+        assert_as_before(name, &before[host], &lab.state(name));
+    }
+
+    frozen.thaw();
+    // Nobody writes any more, and what stands there is whole: the settings of before or those of after.
+    let settings = lab.ssh("h2", "cat /etc/docker/daemon.json");
+    let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&settings).unwrap();
+    assert!([4, 6].contains(&parsed.len()), "{settings}");
+    let left = lab.ssh("h2", "ls -A /etc/docker");
+    assert!(!left.contains(".rollgate"), "a file half written was left: {left}");
+}
+
+#[test]
+fn a_host_frozen_before_its_first_change_was_never_started_and_counts() {
+    let Some(lab) = Lab::with("pause-early", &["h1", "h3"]) else { return };
+    let before = lab.states();
+    let frozen = lab.pause("h3");
+    let runbook = lab.runbook(&[("batches", "[2]")]);
+    let run = lab.start("run", &[runbook.to_str().unwrap()]).end().expect_code(4);
+    let states: Vec<_> = run.final_hosts().iter().map(|host| (host.host.as_str(), host.state)).collect();
+    assert!(
+        matches!(
+            states[..],
+            [("h1", HostState::RolledBack | HostState::NeverStarted), ("h3", HostState::NeverStarted)]
+        ),
+        "{}",
+        run.account()
+    );
+    assert!(run.reason("h3").contains("unreachable"), "{}", run.reason("h3"));
+    frozen.thaw();
+    for ((host, before), after) in lab.hosts().zip(&before).zip(lab.states()) {
+        assert_as_before(host, before, &after);
+    }
+}
+
+#[test]
+fn a_full_disk_below_daemon_json_leaves_it_as_it_was() {
+    let Some(lab) = Lab::with("disk-full", &["h1"]) else { return };
+    lab.ssh(
+        "h1",
+        "sudo sh -ec 'cp -a /etc/docker /run/etc-docker; mount -t tmpfs -o size=64k,mode=755 tmpfs /etc/docker; \
+         cp -a /run/etc-docker/. /etc/docker/; ! dd if=/dev/zero of=/etc/docker/fill bs=4k 2>/dev/null'",
+    );
+    let all = |host: &str| {
+        lab.state(host) + &lab.ssh(host, "sudo sh -c 'ls -lA --time-style=+ /etc/docker; sha256sum /etc/docker/*'")
+    };
+    let before = all("h1");
+    let runbook = lab.runbook(&[]);
+    let run = lab.start("run", &[runbook.to_str().unwrap()]).end().expect_code(2);
+    run.expect_states(&[("h1", HostState::RolledBack)]);
+    assert_eq!(run.tasks("h1", StepStatus::Failed), ["Name the user in daemon.json"]);
+    assert!(run.account().contains("No space left on device"), "{}", run.account());
+    assert_as_before("h1", &before, &all("h1"));
+}

@@ -1,0 +1,15 @@
+//! The runbook on real hosts (tests/lab/README.md). `scripts/test` brings three hosts up and sets `ROLLGATE_LAB`.
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod operator;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod rollout;
+#[cfg(test)]
+mod triggers;

@@ -1,0 +1,164 @@
+//! The hosts of the lab, by way of its own script.
+
+use super::running::Running;
+use fs_err::OpenOptions;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// The mark of a host that a test has used: on a tmpfs of the host, so a reset takes it away.
+const USED: &str = "/run/rollgate-lab-used";
+
+/// The lab, with the hosts of one test.
+pub(crate) struct Lab {
+    hosts: Vec<String>,
+    inventory: PathBuf,
+    scratch: tempfile::TempDir,
+}
+
+impl Lab {
+    /// Pristine hosts for `test`; none, noted as skipped, where the lab is not up.
+    pub(crate) fn with(test: &str, hosts: &[&str]) -> Option<Self> {
+        if std::env::var_os("ROLLGATE_LAB").is_none() {
+            if let Some(skips) = std::env::var_os("ROLLGATE_SKIPS") {
+                let mut file = OpenOptions::new().create(true).append(true).open(PathBuf::from(skips)).unwrap();
+                writeln!(file, "{test}: the lab is not up").unwrap();
+            }
+            return None;
+        }
+        let inventory = PathBuf::from(script(&["inventory"]).trim());
+        let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        let lab = Self { hosts, inventory, scratch: tempfile::tempdir().unwrap() };
+        lab.make_pristine();
+        Some(lab)
+    }
+
+    /// A host that no test has used needs no reset.
+    fn make_pristine(&self) {
+        let used: Vec<&str> = self
+            .hosts
+            .iter()
+            .map(String::as_str)
+            .filter(|host| !self.try_ssh(host, &format!("sudo mkdir {USED}")).status.success())
+            .collect();
+        if !used.is_empty() {
+            script(&[&["reset"], used.as_slice()].concat());
+            for host in used {
+                self.ssh(host, &format!("sudo mkdir {USED}"));
+            }
+        }
+    }
+
+    /// The hosts of this test.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(String::as_str)
+    }
+
+    /// A directory of this test's own.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Runs `command` on a host as `ops`; it must succeed. Returns its output.
+    pub(crate) fn ssh(&self, host: &str, command: &str) -> String {
+        let output = self.try_ssh(host, command);
+        assert!(output.status.success(), "{host}: {command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn try_ssh(&self, host: &str, command: &str) -> Output {
+        lab_command(&["ssh", host, command]).output().unwrap()
+    }
+
+    /// The fingerprint of what must be as before after a rollback.
+    pub(crate) fn state(&self, host: &str) -> String {
+        script(&["state", host])
+    }
+
+    /// The fingerprints of all hosts of this test, taken at once.
+    pub(crate) fn states(&self) -> Vec<String> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = self.hosts().map(|host| scope.spawn(move || self.state(host))).collect();
+            asked.into_iter().map(|state| state.join().unwrap()).collect()
+        })
+    }
+
+    /// Arms a fault that strikes once the host is remapped.
+    pub(crate) fn fault(&self, host: &str, fault: &[&str]) {
+        script(&[&["fault", host], fault].concat());
+    }
+
+    /// Freezes a host until the guard is dropped.
+    pub(crate) fn pause(&self, host: &str) -> Frozen {
+        script(&["pause", host]);
+        Frozen(Some(host.to_owned()))
+    }
+
+    /// Starts `rollgate COMMAND` on this test's hosts, in an environment of its own.
+    pub(crate) fn start(&self, command: &str, args: &[&str]) -> Running {
+        Running::start(&mut self.rollgate(command, args), &self.state_dir())
+    }
+
+    /// `rollgate COMMAND` on this test's hosts, not started.
+    pub(crate) fn rollgate(&self, command: &str, args: &[&str]) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_rollgate"));
+        program
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.scratch())
+            .env("ROLLGATE_STATE_DIR", self.state_dir())
+            .arg(command)
+            .arg("--inventory")
+            .arg(&self.inventory)
+            .args(["--limit", &self.hosts.join(",")])
+            .args(args);
+        program
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.scratch().join("state")
+    }
+}
+
+/// A frozen host.
+pub(crate) struct Frozen(Option<String>);
+
+impl Frozen {
+    /// Lets it go on.
+    pub(crate) fn thaw(mut self) {
+        if let Some(host) = self.0.take() {
+            script(&["unpause", &host]);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Some(host) = self.0.take() {
+            // A test that failed may have reset the host already.
+            let _ = lab_command(&["unpause", &host]).output();
+        }
+    }
+}
+
+fn lab_command(args: &[&str]) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab"));
+    command.args(args);
+    command
+}
+
+fn script(args: &[&str]) -> String {
+    let output = lab_command(args).output().unwrap();
+    assert!(output.status.success(), "lab {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Panics with the lines that differ, unless `after` is `before`.
+pub(crate) fn assert_as_before(host: &str, before: &str, after: &str) {
+    if before != after {
+        let diff = similar::TextDiff::from_lines(before, after);
+        panic!("{host} is not as it was:\n{}", diff.unified_diff().context_radius(0));
+    }
+}
