@@ -1,5 +1,6 @@
 //! The controller of rollgate. ARCHITECTURE.md is the map of these modules.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;

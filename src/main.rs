@@ -1,3 +1,7 @@
-//! The command line.
+//! The command line of rollgate: parse, run one command, turn its result into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rollgate::cli::main()
+}
