@@ -1,6 +1,7 @@
 //! The agent: modules that run on the host, undo records, and the frames it shares with the controller.
 
 pub mod accounts;
+pub mod facts;
 pub mod files;
 pub mod http;
 pub mod json;

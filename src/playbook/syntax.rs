@@ -2,18 +2,28 @@
 
 use crate::config::{Diagnostics, Place, Source};
 use minijinja::{Environment, Error};
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
+
+static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    // Without it errors carry no ranges.
+    environment.set_debug(true);
+    environment
+});
 
 /// Checks an expression such as `when:` holds.
 pub(super) fn expression(text: &str, place: &Place, problems: &mut Diagnostics) {
-    if let Err(error) = Environment::new().compile_expression(text) {
+    if let Err(error) = ENGINE.compile_expression(text) {
         report("expression", text, place, &error, problems);
     }
 }
 
 /// Checks a string that may hold templates.
 pub(super) fn template(text: &str, place: &Place, problems: &mut Diagnostics) {
-    if let Err(error) = Environment::new().template_from_str(text) {
+    if let Err(error) = ENGINE.template_from_str(text) {
         report("template", text, place, &error, problems);
     }
 }
@@ -21,7 +31,7 @@ pub(super) fn template(text: &str, place: &Place, problems: &mut Diagnostics) {
 /// Checks a template file.
 pub(super) fn file(source: &Arc<Source>, problems: &mut Diagnostics) {
     let place = Place::new(source, 0..source.text.len());
-    if let Err(error) = Environment::new().template_from_str(&source.text) {
+    if let Err(error) = ENGINE.template_from_str(&source.text) {
         let range = error.range().filter(|range| valid(&source.text, range)).unwrap_or(0..source.text.len());
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
         problems.error(Place::new(&place.source, range), format!("this template cannot be read: {detail}"), "here");

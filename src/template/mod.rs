@@ -1,0 +1,25 @@
+//! Templates and expressions: minijinja with Ansible's filters, tests and lookups, native types, and the unknown value.
+
+mod checks;
+mod context;
+mod environment;
+mod failure;
+mod file;
+mod filters;
+mod lookup;
+mod node;
+mod prepare;
+mod python;
+mod render;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use context::{Context, Found, Variables};
+pub use failure::Failure;
+pub use file::{FileOptions, render_file};
+pub use node::Node;
+pub use python::{Omit, from_json, to_json, to_text};
+pub use render::{Rendered, condition, expression, render, render_optional, settle};
+pub use version::compare as compare_versions;

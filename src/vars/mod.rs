@@ -1,0 +1,16 @@
+//! Variables: where they come from, which one wins, and what a template of one host sees.
+
+mod beside;
+mod extra;
+mod magic;
+mod precedence;
+mod scope;
+mod values;
+mod world;
+
+pub use crate::template::Rendered;
+pub use extra::parse as parse_extra;
+pub use precedence::{Layer, TABLE};
+pub use scope::{Origin, Scope};
+pub use values::{VarMap, Variable};
+pub use world::{Batch, Options, World};
