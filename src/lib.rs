@@ -12,5 +12,6 @@ pub mod playbook;
 pub mod report;
 pub mod rollout;
 pub mod secrets;
+pub mod ssh;
 pub mod template;
 pub mod vars;

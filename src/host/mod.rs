@@ -1,5 +1,27 @@
 //! The one way the engine speaks to a host. Behind it: SSH, this machine, and a simulated fleet.
 
+mod agent_files;
+mod child;
+mod frames;
+mod identity;
+mod local;
+mod mux;
+mod raw;
+mod slots;
+mod stream;
+mod sudo;
+
+pub use agent_files::{AGENT_VARIABLE, AgentFiles};
+pub use local::{LocalFleet, LocalHost};
+
+pub(crate) use agent_files::AgentFile;
+pub(crate) use identity::{home, user};
+pub(crate) use mux::Mux;
+pub(crate) use raw::{Process, collect, quote};
+pub(crate) use slots::{Alive, Slots};
+pub(crate) use stream::{Exit, Output, Sink, Source, Tail, ending};
+pub(crate) use sudo::become_hint;
+
 use async_trait::async_trait;
 use rollgate_agent::protocol::{AgentError, Answer, Call, Progress, Welcome};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

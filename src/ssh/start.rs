@@ -1,0 +1,293 @@
+//! Starts an agent on a host: one command, whose script (start.sh) looks for the agent and asks for it where it is not.
+//!
+//! The Hello goes out together with the command, so that a warm start costs no more round trips than opening one
+//! channel and running one command; a cold start costs one more.
+
+use super::{
+    exec::{self, ChannelSink, ChannelSource},
+    session::{Common, Session},
+};
+use crate::host::{
+    AgentFile, AgentFiles, HostError, Mux, Output, RunAs, Sink as _, Source as _, Stage, Tail, become_hint, ending,
+    quote,
+};
+use rollgate_agent::protocol::{Hello, PROTOCOL_VERSION, ToAgent, encode};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// Goes before each line of the script.
+const MARK: &str = "ROLLGATE1 ";
+
+/// What login files may print before the script begins.
+const NOISE: usize = 64 << 10;
+
+/// Round trips shorter than this are a local network, where compressing costs more than it saves.
+const NEAR: Duration = Duration::from_millis(3);
+
+/// The slowest upload that is waited for, in bytes a second.
+const SLOWEST: u64 = 16 << 10;
+
+/// The script on one line: comments and line ends taken out.
+fn script() -> &'static str {
+    static SCRIPT: OnceLock<String> = OnceLock::new();
+    SCRIPT.get_or_init(|| {
+        let lines = include_str!("start.sh").lines().map(str::trim);
+        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join(" ")
+    })
+}
+
+/// The user to become; none for the login user, by whatever name.
+pub(crate) fn become_user<'a>(run_as: &'a RunAs, login: &str) -> Option<&'a str> {
+    match run_as {
+        RunAs::Become(user) if user != login => Some(user),
+        RunAs::Login | RunAs::Become(_) => None,
+    }
+}
+
+/// A command line for any login shell: `words` by /bin/sh, under sudo if another user is meant.
+pub(crate) fn shell_line(user: Option<&str>, words: &[&str]) -> String {
+    let mut line = "exec ".to_owned();
+    if let Some(user) = user {
+        let _ = write!(line, "sudo -n -H -u {} ", quote(user));
+    }
+    line.push_str("/bin/sh -c");
+    for word in words {
+        let _ = write!(line, " {}", quote(word));
+    }
+    line
+}
+
+/// A word that every login shell leaves alone in single quotes.
+fn plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte >= 0x80)
+        && !text.contains(['\'', '\\', '!'])
+}
+
+/// Starts the agent as a user and waits for its welcome.
+pub(crate) async fn start(
+    session: &Session,
+    common: &Common,
+    user: Option<&str>,
+    state_dir: Option<&str>,
+) -> Result<Mux, HostError> {
+    if let Some(word) = [user, state_dir].into_iter().flatten().find(|word| !plain(word) || word.starts_with('-')) {
+        return Err(failed(format!(
+            "{word:?} cannot be a user or a state directory: it has characters that shells change"
+        )));
+    }
+    let hello =
+        Hello { protocol: PROTOCOL_VERSION, run: common.options.run.clone(), state_dir: state_dir.map(str::to_owned) };
+    let hello = encode(&ToAgent::Hello(hello)).map_err(|error| failed(error.to_string()))?;
+    let files = common.options.agents.clone();
+    let agents = agents(&files).await?;
+    let length = hello.len().to_string();
+    let known: Vec<String> = agents.iter().map(|agent| format!("{}:{}", agent.arch, agent.sha256)).collect();
+    let mut words = vec![script(), "rollgate", &length, state_dir.unwrap_or("-")];
+    words.extend(known.iter().map(String::as_str));
+    let line = shell_line(user, &words);
+
+    let channel = session.channel().await?;
+    let (source, mut sink) = exec::exec_agent(channel, &line).await?;
+    // A connection that breaks here shows at the next read.
+    drop(sink.send(hello.clone()).await);
+    let stage = if user.is_some() { Stage::Become } else { Stage::Agent };
+    let starting =
+        Starting { source, sink, hello, agents, stage, seen: Vec::new(), stderr: Tail::default(), exit: None };
+    let limit = common.options.start_timeout;
+    starting.run(session.round_trip, limit).await.map_err(become_hint)
+}
+
+async fn agents(files: &AgentFiles) -> Result<Vec<Arc<AgentFile>>, HostError> {
+    if let Some(ready) = files.ready() {
+        return ready.map(<[_]>::to_vec).map_err(failed);
+    }
+    let files = files.clone();
+    let read = tokio::task::spawn_blocking(move || files.all().map(<[_]>::to_vec)).await;
+    read.map_err(|error| failed(error.to_string()))?.map_err(failed)
+}
+
+struct Starting {
+    source: ChannelSource,
+    sink: ChannelSink,
+    hello: Vec<u8>,
+    agents: Vec<Arc<AgentFile>>,
+    /// What failed if the script does not even begin.
+    stage: Stage,
+    seen: Vec<u8>,
+    stderr: Tail,
+    exit: Option<crate::host::Exit>,
+}
+
+impl Starting {
+    async fn run(mut self, round_trip: Duration, limit: Duration) -> Result<Mux, HostError> {
+        let (mut allowed, mut again) = (limit, false);
+        loop {
+            let line = tokio::time::timeout(allowed, self.line()).await.map_err(|_| self.silent(allowed))??;
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["start", ..] => break,
+                ["need", arch, coding, framing] if !again => {
+                    allowed = self.upload(arch, *coding == "gzip" && round_trip >= NEAR, limit).await?;
+                    if *framing == "exact" {
+                        self.send(self.hello.clone()).await;
+                    }
+                    again = *framing != "exact";
+                    // From here on the script has begun: a failure is the agent's.
+                    self.stage = Stage::Agent;
+                }
+                ["arch", arch] => return Err(self.no_agent(arch)),
+                ["fail", ..] => return Err(failed(line.strip_prefix("fail ").unwrap_or_default().to_owned())),
+                _ => return Err(failed(format!("the host answers {line:?} instead of starting the agent"))),
+            }
+        }
+        if again {
+            self.send(self.hello.clone()).await;
+        }
+        let Self { source, sink, seen, .. } = self;
+        let serving = Mux::start(Box::new(source), Box::new(sink), &seen, Stage::Agent);
+        match tokio::time::timeout(limit, serving).await {
+            Ok(mux) => mux,
+            Err(_) => Err(failed(format!("the agent was started and said nothing within {limit:?}"))),
+        }
+    }
+
+    /// The next line of the script, without its mark; what other programs print before it is passed over.
+    async fn line(&mut self) -> Result<String, HostError> {
+        loop {
+            if let Some(at) = find(&self.seen, MARK.as_bytes())
+                && let Some(end) = find(self.seen.get(at..).unwrap_or_default(), b"\n")
+            {
+                let line = self.seen.get(at + MARK.len()..at + end).unwrap_or_default();
+                let line = String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).collect();
+                self.seen.drain(..=at + end);
+                return Ok(line);
+            }
+            if self.seen.len() > NOISE {
+                return Err(failed("the login shell prints without end before the agent can start".to_owned()));
+            }
+            match self.source.next().await {
+                Output::Stdout(bytes) => self.seen.extend_from_slice(&bytes),
+                Output::Stderr(bytes) => self.stderr.push(&bytes),
+                Output::Exit(exit) => self.exit = Some(exit),
+                Output::End => return Err(self.ended()),
+            }
+        }
+    }
+
+    fn ended(&mut self) -> HostError {
+        // A login shell that refuses (nologin) says so on standard output.
+        self.stderr.push(&std::mem::take(&mut self.seen));
+        let what = match self.stage {
+            Stage::Become => "sudo did not run the agent",
+            _ => "the agent did not start",
+        };
+        HostError::Unreachable {
+            stage: self.stage,
+            message: format!("{what}: {}", ending(self.exit.as_ref(), &self.stderr)),
+            hint: None,
+        }
+    }
+
+    fn silent(&self, limit: Duration) -> HostError {
+        let mut message = format!("the login shell has not started the agent within {limit:?}");
+        let said = self.stderr.text();
+        if !said.is_empty() {
+            let _ = write!(message, ": {said}");
+        }
+        failed(message)
+    }
+
+    fn no_agent(&self, arch: &str) -> HostError {
+        let have: Vec<&str> = self.agents.iter().map(|agent| agent.arch.as_str()).collect();
+        HostError::Unreachable {
+            stage: Stage::Agent,
+            message: format!("no agent for the architecture {arch}; there is one for {}", have.join(", ")),
+            hint: Some(format!("Build rollgate-agent for {arch} and put it into libexec/rollgate/{arch}/.")),
+        }
+    }
+
+    /// Sends the agent's file; gives the time that the next line may take.
+    async fn upload(&mut self, arch: &str, gzip: bool, limit: Duration) -> Result<Duration, HostError> {
+        let agent = self.agents.iter().find(|agent| agent.arch == arch).cloned().ok_or_else(|| self.no_agent(arch))?;
+        let bytes = if gzip {
+            let packed = tokio::task::spawn_blocking(move || agent.gzip().to_vec()).await;
+            packed.map_err(|error| failed(error.to_string()))?
+        } else {
+            agent.bytes.clone()
+        };
+        let allowed = limit + Duration::from_secs(bytes.len() as u64 / SLOWEST);
+        let mut message = format!("{} {}\n", bytes.len(), if gzip { "gzip" } else { "raw" }).into_bytes();
+        message.extend_from_slice(&bytes);
+        let Self { sink, source, stderr, seen, exit, .. } = self;
+        let sending = sink.send(message);
+        tokio::pin!(sending);
+        let limit = tokio::time::sleep(allowed);
+        tokio::pin!(limit);
+        loop {
+            tokio::select! {
+                // Refused: the script's own word about it comes next.
+                _ = &mut sending => return Ok(allowed),
+                () = &mut limit => return Err(failed(format!("the agent could not be sent within {allowed:?}"))),
+                output = source.next() => match output {
+                    Output::Stdout(bytes) if seen.len() <= NOISE => {
+                        seen.extend_from_slice(&bytes);
+                        // It speaks before it has everything: it has failed.
+                        if find(seen, b"\n").is_some() { return Ok(allowed); }
+                    }
+                    Output::Stdout(_) => return Err(failed("the host prints without end".to_owned())),
+                    Output::Stderr(bytes) => stderr.push(&bytes),
+                    Output::Exit(how) => *exit = Some(how),
+                    Output::End => return Ok(allowed),
+                },
+            }
+        }
+    }
+
+    async fn send(&mut self, bytes: Vec<u8>) {
+        // A connection that breaks here shows at the next read.
+        drop(self.sink.send(bytes).await);
+    }
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
+}
+
+fn failed(message: String) -> HostError {
+    HostError::Unreachable { stage: Stage::Agent, message, hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_is_safe_in_single_quotes_of_every_login_shell() {
+        let script = script();
+        assert!(script.contains("exec \"$d/rollgate-agent\" --stdio"), "the script is there");
+        for forbidden in ['\'', '\\', '!', '\n'] {
+            assert!(!script.contains(forbidden), "{forbidden:?} in {script}");
+        }
+    }
+
+    #[test]
+    fn the_script_is_correct_shell() {
+        for shell in [&["dash"][..], &["bash", "--posix"], &["busybox", "sh"]] {
+            let mut command = std::process::Command::new(shell[0]);
+            match command.args(&shell[1..]).args(["-n", "-c", script()]).output() {
+                Ok(output) => assert!(output.status.success(), "{shell:?}: {output:?}"),
+                Err(_) => eprintln!("SKIPPED: {shell:?} is not installed"),
+            }
+        }
+    }
+
+    #[test]
+    fn becoming_the_login_user_needs_no_sudo() {
+        assert_eq!(become_user(&RunAs::Become("root".into()), "root"), None);
+        assert_eq!(become_user(&RunAs::Become("root".into()), "ops"), Some("root"));
+        assert_eq!(shell_line(Some("web"), &["id", "x"]), "exec sudo -n -H -u 'web' /bin/sh -c 'id' 'x'");
+    }
+}

@@ -1,0 +1,97 @@
+# Starts the agent: looks for it by digest, asks for it where it is not there, and becomes it. Sent as one line in single
+# quotes, because the login shell may be bash, csh or fish: so no single quote, no backslash, no exclamation mark (csh)
+# in here, and every line can be joined to the next. Runs in dash, bash, busybox.
+#
+# Arguments: bytes of the Hello that is on its way already; the directory that replaces the default, or -; then one
+# ARCHITECTURE:SHA256 for each agent that the controller has.
+#
+# Says one line on standard output: "start PATH", "need ARCHITECTURE CODING FRAMING", "arch ARCHITECTURE" or "fail WHY",
+# each after a mark, because the login shell's own files may have printed something before.
+cd /;
+h=$1;
+o=$2;
+shift 2;
+l=$*;
+m=$(id -u);
+umask 077;
+say() { echo "ROLLGATE1 $*"; };
+die() { say fail "$*"; exit 3; };
+pick() { a=$(uname -m); s=; for p in $l; do case $p in "$a":*) s=${p#*:};; esac; done; };
+case $# in 1) s=${1#*:};; *) pick;; esac;
+command -v sha256sum >/dev/null || die "sha256sum is not there";
+
+# checked DIRECTORY [FILE]: nobody but root and this user can change them. For root, and for what root keeps, all the
+# way up, where a sticky directory is well; for others from their own directory on (a home may be open to its group).
+checked() {
+  d=$(cd -P "$1" && pwd -P) || die "$1 cannot be entered";
+  f=$2; p=$d; k=3; [ "$m" = 0 ] && k=99;
+  set -- ${f:+"$d/$f"};
+  while [ -n "$p" ] && [ $k -gt 0 ]; do set -- "$p" "$@"; p=${p%/*}; k=$((k - 1)); done;
+  w=$(ls -ldn "$@" 2>&1 | while read -r t l u g z x y q n; do
+    case $u in 0|"$m") ;; *) echo "$n belongs to user $u"; break;; esac;
+    case $t in
+      d????w????*|d???????w*) case $t in ?????????[tT]*) [ "$m" = 0 ] && continue;; esac; echo "others can write to $n ($t)"; break;;
+      -????w????*|-???????w*) echo "others can write to $n ($t)"; break;;
+      d*|-*) ;;
+      *) echo "$n is neither a directory nor a file ($t)"; break;;
+    esac;
+  done);
+  [ -z "$w" ] || die "not safe to run the agent from: $w";
+};
+
+run() { say start "$d/rollgate-agent"; exec "$d/rollgate-agent" --stdio; };
+same() { case $(sha256sum <"$1") in "$s "*) return 0;; esac; return 1; };
+
+# Where agents are kept, the first choice first. Another user than root may run what root keeps.
+r=;
+if [ "$o" = - ]; then
+  if [ "$m" = 0 ]; then set -- /var/lib/rollgate /usr/local/lib/rollgate /opt/rollgate;
+  else
+    r=/var/lib/rollgate;
+    set -- "${HOME:-/nonexistent}/.local/state/rollgate" "/run/user/$m/rollgate" "/var/tmp/rollgate-$m" "/dev/shm/rollgate-$m";
+  fi;
+else set -- "$o"; fi;
+for b in $r "$@"; do
+  if [ -n "$s" ] && [ -f "$b/agent/$s/rollgate-agent" ]; then
+    checked "$b/agent/$s" rollgate-agent;
+    same "$d/rollgate-agent" && run;
+  fi;
+done;
+
+# It is not there, or not whole. Root makes its directory only below what is safe already. A file that cannot be run says
+# that the file system is mounted noexec: the next directory then.
+pick;
+[ -n "$s" ] || { say arch "$a"; exit 3; };
+f=;
+for b in "$@"; do
+  if [ "$m" = 0 ]; then
+    umask 022;
+    p=$b;
+    until [ -d "$p" ]; do p=${p%/*}; p=${p:-/}; done;
+    checked "$p";
+    [ -d "$b" ] || { mkdir -p "$b" && chmod 711 "$b"; } 2>/dev/null || continue;
+  fi;
+  mkdir -p "$b/agent/$s" 2>/dev/null || continue;
+  checked "$b/agent/$s";
+  e=$d/.try.$$;
+  { echo : >"$e" && chmod 700 "$e" && "$e"; } 2>/dev/null && f=$d;
+  rm -f "$e" 2>/dev/null;
+  [ -z "$f" ] || break;
+done;
+[ -n "$f" ] || die "no directory to run the agent from, none of these can be written and executed in: $*";
+
+# The Hello that came too early is dropped; it comes again. Only a dd that can read blocks whole leaves what follows the
+# file unread; without one the controller must wait before it sends more.
+z=raw;
+command -v gzip >/dev/null && z=gzip;
+x=wait;
+dd bs=1 count=0 iflag=fullblock </dev/null >/dev/null 2>&1 && x=exact;
+say need "$a" "$z" "$x";
+dd bs=1 count="$h" >/dev/null 2>&1;
+read -r n c || exit 3;
+t=$d/.new.$$;
+if [ "$x" = exact ]; then dd bs="$n" count=1 iflag=fullblock 2>/dev/null; else head -c "$n"; fi |
+if [ "$c" = gzip ]; then gzip -dc; else cat; fi >"$t";
+same "$t" || { rm -f "$t"; die "the agent did not arrive whole in $d (is the disk full?)"; };
+chmod 755 "$t" && mv -f "$t" "$d/rollgate-agent" || die "the agent cannot be put into $d";
+run;
