@@ -1,1 +1,56 @@
-fn main() {}
+//! `rollgate-agent --stdio` serves one channel; `rollgate-agent version` says which agent this is.
+
+use rollgate_agent::protocol::PROTOCOL_VERSION;
+use rollgate_agent::serve::{Ending, LEASE, serve};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--stdio"] => stdio(),
+        ["version" | "--version"] => {
+            say(&mut std::io::stdout(), &format!("rollgate-agent {} protocol {PROTOCOL_VERSION}", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            say(&mut std::io::stderr(), "usage: rollgate-agent --stdio | version. The rollgate controller starts it.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn stdio() -> ExitCode {
+    // Under sudo the working directory is another user's (S3).
+    if std::env::var_os("SUDO_UID").is_some()
+        && let Err(error) = std::env::set_current_dir("/")
+    {
+        say(&mut std::io::stderr(), &format!("rollgate-agent: cannot change to /: {error}."));
+        return ExitCode::FAILURE;
+    }
+    // The descriptors themselves: the standard library's buffers are made for lines.
+    let descriptors = (std::io::stdin().as_fd().try_clone_to_owned(), std::io::stdout().as_fd().try_clone_to_owned());
+    let (Ok(input), Ok(output)) = descriptors else {
+        say(&mut std::io::stderr(), "rollgate-agent: standard input or output is closed.");
+        return ExitCode::FAILURE;
+    };
+    match serve(File::from(input), File::from(output), LEASE) {
+        Ok(Ending::Closed) => ExitCode::SUCCESS,
+        Ok(Ending::OtherProtocol) => ExitCode::from(3),
+        Ok(Ending::LeaseExpired) => {
+            say(&mut std::io::stderr(), "rollgate-agent: nothing was heard from the controller for 30 s; ended.");
+            ExitCode::from(4)
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("rollgate-agent: {error}."));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line; whoever has gone does not read it.
+fn say(to: &mut dyn Write, line: &str) {
+    let _nobody_reads = writeln!(to, "{line}");
+}

@@ -14,10 +14,11 @@ pub enum Ended {
     TimedOut,
 }
 
-type Sink = dyn Fn(Stream, &[u8]) + Send + Sync;
+/// Takes what a request's processes write.
+pub type Sink = dyn Fn(Stream, &[u8]) + Send + Sync;
 
 /// One request's cancellation, deadline and output. Clones share the cancellation.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Control {
     cancelled: Arc<AtomicBool>,
     critical: bool,
@@ -28,12 +29,6 @@ pub struct Control {
 impl std::fmt::Debug for Control {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Control").field("critical", &self.critical).field("ended", &self.ended()).finish()
-    }
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Self { cancelled: Arc::default(), critical: false, deadline: None, output: None }
     }
 }
 

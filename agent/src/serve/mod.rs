@@ -1,7 +1,16 @@
 //! The request loop, its lease, and the processes that requests start.
 
+mod agent;
+mod blobs;
 mod control;
 mod process;
+mod requests;
+mod stdio;
+mod task;
+mod turn;
+mod writer;
 
+pub use agent::{Agent, ServeError};
 pub use control::{Control, Ended};
 pub use process::{CAPTURE_CAP, Finished, Process, RunError};
+pub use stdio::{Ending, LEASE, serve};

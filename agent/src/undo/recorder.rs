@@ -53,7 +53,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`UndoError`] if the log cannot be opened.
-    pub fn for_step(transaction: &Transaction, task: &TaskCall, step: &Step, control: &Control) -> Result<Self, UndoError> {
+    pub fn for_step(transaction: &Transaction, task: &TaskCall, step: &Step) -> Result<Self, UndoError> {
         let (log, records) = transaction.log()?;
         let used = |record: &Record| matches!(record, Record::Begin { step: begun, .. } if begun.seq == step.seq);
         if records.iter().any(used) {
@@ -73,7 +73,8 @@ impl Recorder {
             begin: Some(begin),
             recorded: Vec::new(),
             accounts: Accounts::default(),
-            control: control.quiet(),
+            // What was changed is looked at in any case, also when the request has been cancelled.
+            control: Control::default(),
         })))
     }
 

@@ -1,0 +1,103 @@
+//! Running one module for one request, with its undo record.
+
+use super::agent::{Agent, record_error};
+use super::control::Control;
+use super::process::RunError;
+use crate::modules::{CheckClass, Context, Module, ModuleError, build, spec};
+use crate::protocol::{AgentError, AgentErrorKind, Change, Mode, Step, TaskCall, TaskReport};
+use crate::undo::{Generation, HostLock, Recorder, Transaction, TxnState, UndoError};
+use std::time::Duration;
+
+impl Agent {
+    pub(super) fn task(&self, task: &TaskCall, control: &Control) -> Result<TaskReport, AgentError> {
+        let module = build(&task.call)
+            .map_err(|error| AgentError { kind: AgentErrorKind::Invalid, message: error.to_string() })?;
+        let mut control = control.clone();
+        if task.critical || module.critical() {
+            control = control.critical();
+        }
+        let read_only = spec(&task.call.module).is_some_and(|spec| spec.check == CheckClass::ReadOnly);
+        let step = task.step.as_ref().filter(|_| task.mode == Mode::Apply && !read_only);
+        let (_lock, undo) = match step {
+            Some(step) => {
+                let lock = HostLock::take(&self.state_dir, &control).map_err(record_error)?;
+                (Some(lock), self.recorder(task, step).map_err(record_error)?)
+            }
+            None => (None, Recorder::inactive()),
+        };
+        if let Some(timeout_ms) = task.timeout_ms {
+            control = control.within(Duration::from_millis(timeout_ms));
+        }
+        let mut cx = Context {
+            mode: task.mode,
+            diff: task.diff,
+            environment: task.environment.clone(),
+            control,
+            undo,
+            state_dir: self.state_dir.clone(),
+        };
+        run(module.as_ref(), &mut cx)
+    }
+
+    /// The recorder of a step, after its fence has been passed (S9).
+    fn recorder(&self, task: &TaskCall, step: &Step) -> Result<Recorder, UndoError> {
+        let transaction = Transaction::open(&self.state_dir, &step.txn)?;
+        let manifest = &transaction.manifest;
+        if manifest.run != self.run || manifest.generation != step.generation {
+            return Err(UndoError::Fenced(format!(
+                "transaction {} is of run {} and generation {}; a step of run {} and generation {} is refused",
+                step.txn, manifest.run, manifest.generation, self.run, step.generation
+            )));
+        }
+        if transaction.standing()?.state != TxnState::Open {
+            return Err(UndoError::Fenced(format!("transaction {} is no longer open", step.txn)));
+        }
+        Generation::admit(&self.state_dir, step.generation, &self.run)?;
+        let mut recorder = Recorder::for_step(&transaction, task, step)?.with_accounts(self.accounts.clone());
+        if step.handler.is_some() || !step.undo.is_empty() {
+            recorder.begin()?;
+        }
+        Ok(recorder)
+    }
+}
+
+fn run(module: &dyn Module, cx: &mut Context) -> Result<TaskReport, AgentError> {
+    let result = match cx.mode {
+        Mode::Check => module.check(cx),
+        Mode::Apply => module.apply(cx),
+    };
+    let (changed, failed) = match &result {
+        Ok(report) => (report.change != Change::Unchanged, report.failed.is_some()),
+        // Nobody knows how far it came.
+        Err(_) => (true, true),
+    };
+    let kept = cx.undo.done(changed, failed);
+    let mut report = match result {
+        Ok(report) => report,
+        Err(error) => failure(error)?,
+    };
+    report.recorded = cx.undo.recorded();
+    if !cx.diff {
+        report.diff.clear();
+    }
+    if let Err(error) = kept {
+        let sentence = format!("the change was made, but what it left could not be recorded: {error}");
+        report = report.failing(sentence);
+    }
+    Ok(report)
+}
+
+/// A module's error as a failed report, or as the agent's own error.
+fn failure(error: ModuleError) -> Result<TaskReport, AgentError> {
+    let kind = match &error {
+        ModuleError::Record(_) => AgentErrorKind::Record,
+        ModuleError::Run(RunError::Cancelled { .. }) => AgentErrorKind::Cancelled,
+        ModuleError::Run(RunError::TimedOut { .. }) => AgentErrorKind::TimedOut,
+        ModuleError::Param(_) => AgentErrorKind::Invalid,
+        _ => {
+            let sentence = error.to_string();
+            return Ok(TaskReport::new(Change::Changed).with("msg", sentence.clone()).failing(sentence));
+        }
+    };
+    Err(AgentError { kind, message: error.to_string() })
+}
