@@ -180,6 +180,10 @@ fn what_a_play_cannot_be_is_said() {
             "hosts: all\nmax_fail_percentage: 101",
             "play.yml:2:24: `max_fail_percentage` takes a percentage from 0 to 100, found a number",
         ),
+        (
+            "hosts: all\nhandlers: [{name: a, command: x}, {name: a, command: y, listen: t}]",
+            "play.yml:2:44: two handlers are named `a`",
+        ),
         ("hosts: all\nrollback: []", "play.yml:2:3: `rollback` does nothing without `rollout`"),
         ("hosts: all\nserial: 2\nrollout: {batches: 1}", "play.yml:2:3: `batches` and `serial` say the same thing"),
         ("hosts: all\nserial: 0\nrollout: {}", "play.yml:2:11: `serial: 0`: 0 would never start"),
@@ -278,14 +282,13 @@ fn a_playbook_means_what_it_means_to_ansible() {
     assert!(matches!(&assert.action, Action::Assert { that, fail_msg: Some(_), .. } if that.len() == 2));
     assert!(matches!(&flush.action, Action::Meta(word) if word == "flush_handlers"));
 
-    assert_eq!(play.handlers.len(), 1, "of two handlers with one name the last is kept");
-    assert_eq!(play.handlers[0].listen, ["topic"]);
+    assert_eq!(play.handlers[1].listen, ["topic"]);
     let mut indices: Vec<usize> =
         play.sections.iter().flatten().chain(&play.handlers).chain(&play.rollback).map(|t| t.index).collect();
     indices.push(early.undo[0].index);
     indices.sort_unstable();
     indices.dedup();
-    assert_eq!(indices.len(), 9, "every task has an index of its own");
+    assert_eq!(indices.len(), 10, "every task has an index of its own");
 }
 
 #[test]

@@ -1,28 +1,22 @@
-//! Handlers: who is notified must exist, and of two with one name the last is meant (ansible.md point 18).
+//! Handlers: names are unique, and who is notified must exist (ansible.md point 18).
 
-use super::{
-    program::Task,
-    reader::{Loader, is_template},
-};
-use crate::config::{Entry, Node, did_you_mean};
-use std::{collections::HashSet, sync::Arc};
+use super::reader::{Loader, is_template};
+use crate::config::{Entry, Node, Place, did_you_mean};
+use std::collections::HashMap;
 
 impl Loader {
-    /// Of handlers with the same name keeps the last.
-    pub(super) fn resolve_handlers(&mut self, handlers: Vec<Arc<Task>>) -> Vec<Arc<Task>> {
-        let mut later: HashSet<String> = HashSet::new();
-        let mut kept: Vec<Arc<Task>> = Vec::new();
-        for handler in handlers.into_iter().rev() {
-            if later.insert(handler.name.clone()) {
-                kept.push(handler);
-            } else if !handler.listen.is_empty() {
-                let message = format!("another handler further down is also named `{}`", handler.name);
-                self.error(&handler.place, message, "only the last of a name is run").help =
-                    Some("give each its own name; they may listen to the same topic".into());
+    /// Names of handlers are unique. Ansible (2.19, tried) takes two with one name in one list, and never runs the second.
+    pub(super) fn unique_handlers(&mut self, handlers: &Entry) {
+        let mut seen: HashMap<&str, &Place> = HashMap::new();
+        for handler in handlers.value.as_list().unwrap_or_default() {
+            let Some(name) = handler.get("name") else { continue };
+            let Some(text) = name.as_str() else { continue };
+            if let Some(first) = seen.insert(text, &name.place) {
+                let help = format!("the first is at {first}; give each its own name, they may listen to one topic");
+                let message = format!("two handlers are named `{text}`");
+                self.error(&name.place, message, "only the first would ever run").help = Some(help);
             }
         }
-        kept.reverse();
-        kept
     }
 
     /// Checks that what was notified exists, among handlers that did not load as well.

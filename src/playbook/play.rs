@@ -84,8 +84,10 @@ impl Loader {
                 play.sections[section] = self.tasks(entry, &around, Role::Task);
             }
         }
-        let handlers = node.entry("handlers").map(|entry| self.tasks(entry, &around, Role::Handler));
-        play.handlers = self.resolve_handlers(handlers.unwrap_or_default());
+        if let Some(entry) = node.entry("handlers") {
+            play.handlers = self.tasks(entry, &around, Role::Handler);
+            self.unique_handlers(entry);
+        }
         self.check_notified(node.entry("handlers"));
         if let Some(entry) = node.entry("rollback") {
             if entry.value.as_map().is_some() {
