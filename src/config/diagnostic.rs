@@ -73,16 +73,19 @@ impl Place {
     /// The part of this place that a part of its decoded text came from: quotes, indentation and folding are stepped
     /// over. The whole place, if the text was written with escapes.
     pub fn inside(&self, decoded: &str, part: Range<usize>) -> Self {
-        self.locate(decoded, part).unwrap_or_else(|| self.clone())
-    }
-
-    fn locate(&self, decoded: &str, part: Range<usize>) -> Option<Self> {
         let raw = self.text();
-        let skip = match raw.as_bytes().first()? {
-            b'"' | b'\'' => 1,
-            b'|' | b'>' => raw.find('\n')?,
+        let skip = match raw.as_bytes().first() {
+            Some(b'"' | b'\'') => 1,
+            Some(b'|' | b'>') => raw.find('\n').unwrap_or_default(),
             _ => 0,
         };
+        // A part of a string may itself begin with a quote.
+        let found = self.locate(decoded, &part, skip).or_else(|| self.locate(decoded, &part, 0));
+        found.unwrap_or_else(|| self.clone())
+    }
+
+    fn locate(&self, decoded: &str, part: &Range<usize>, skip: usize) -> Option<Self> {
+        let raw = self.text();
         let mut written = raw.char_indices().filter(|(at, c)| *at >= skip && !c.is_whitespace());
         let (mut start, mut end) = (None, None);
         for (at, c) in decoded.char_indices().filter(|(_, c)| !c.is_whitespace()) {

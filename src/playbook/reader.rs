@@ -244,15 +244,20 @@ impl Loader {
     /// One condition.
     pub(super) fn condition(&mut self, key: &str, node: &Node) -> Option<Template> {
         match &node.kind {
-            Kind::Scalar(Value::String(text)) if text.trim_start().starts_with("{{") => {
-                let inner = text.trim().trim_start_matches("{{").trim_end_matches("}}").trim().to_owned();
-                self.error(&node.place, format!("`{key}` is an expression already"), "expected no braces").help =
-                    Some(format!("write `{key}: {inner}`"));
-                None
-            }
             Kind::Scalar(Value::String(text)) => {
-                syntax::expression(text, &node.place, &mut self.problems);
-                Some(Template { value: node.value(), place: Some(node.place.clone()) })
+                // Ansible takes braces around a whole condition, with a warning.
+                let trimmed = text.trim();
+                let inner = trimmed.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")).map(str::trim);
+                let expression = inner.filter(|inner| !inner.contains("{{")).unwrap_or(text);
+                let at = text.find(expression).unwrap_or_default();
+                let place = node.place.inside(text, at..at + expression.len());
+                if expression.contains("{{") {
+                    self.error(&place, format!("`{key}` is an expression already"), "expected no braces").help =
+                        Some("write the names in it as they are".into());
+                    return None;
+                }
+                syntax::expression(expression, &place, &mut self.problems);
+                Some(Template { value: Value::String(expression.to_owned()), place: Some(place) })
             }
             Kind::Scalar(Value::Bool(_)) => Some(Template { value: node.value(), place: Some(node.place.clone()) }),
             _ => {

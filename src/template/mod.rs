@@ -12,6 +12,7 @@ mod prepare;
 mod python;
 mod render;
 mod scan;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -22,4 +23,5 @@ pub use file::{FileOptions, render_file};
 pub use node::Node;
 pub use python::{Omit, from_json, to_json, to_text};
 pub use render::{Rendered, condition, expression, render, render_optional, settle};
+pub use syntax::{Mistake, check_expression, check_file, check_template};
 pub use version::compare as compare_versions;
