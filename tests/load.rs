@@ -204,6 +204,10 @@ fn what_a_play_cannot_be_is_said() {
             "hosts: all\nrollout: {healthy_deadline: 10s}",
             "play.yml:2:31: `min_healthy_time` must be shorter than `healthy_deadline`",
         ),
+        (
+            "hosts: all\nrollout: {probes: [{name: a, tcp: '1', initial_delay: 5m}]}",
+            "play.yml:2:29: the first round of `a` comes after `healthy_deadline`",
+        ),
         ("hosts: all\nrollout: {probes: [{name: a}]}", "play.yml:2:22: this probe asks nothing"),
         (
             "hosts: all\nrollout: {probes: [{name: a, tcp: '1', unix: /x}]}",

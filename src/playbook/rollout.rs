@@ -228,6 +228,11 @@ impl Loader {
 
     /// Times that exclude each other.
     fn deadlines(&mut self, stanza: &Node, rollout: &Rollout) {
+        for probe in rollout.probes.iter().filter(|probe| probe.initial_delay >= rollout.healthy_deadline) {
+            let message = format!("the first round of `{}` comes after `healthy_deadline`", probe.name);
+            self.error(&probe.place, message, "no host could ever be healthy in time").help =
+                Some("shorten `initial_delay` or lengthen `healthy_deadline`".into());
+        }
         if rollout.min_healthy_time < rollout.healthy_deadline {
             return;
         }
