@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--stdio"] => stdio(),
         ["version" | "--version"] => {
-            say(&mut std::io::stdout(), &format!("rollgate-agent {} protocol {PROTOCOL_VERSION}", env!("CARGO_PKG_VERSION")));
+            say(
+                &mut std::io::stdout(),
+                &format!("rollgate-agent {} protocol {PROTOCOL_VERSION}", env!("CARGO_PKG_VERSION")),
+            );
             ExitCode::SUCCESS
         }
         _ => {

@@ -76,7 +76,9 @@ mod tests {
         let id = channel.request(Call::Task(task("shell", json!({"cmd": command}))));
         let mut seen = String::new();
         let child = loop {
-            if let FromAgent::Progress { progress: rollgate_agent::protocol::Progress::Output { data, .. }, .. } = channel.read() {
+            if let FromAgent::Progress { progress: rollgate_agent::protocol::Progress::Output { data, .. }, .. } =
+                channel.read()
+            {
                 seen.push_str(&String::from_utf8_lossy(&data));
             }
             if let Some((_, rest)) = seen.split_once("child=")

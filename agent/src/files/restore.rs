@@ -70,10 +70,13 @@ fn file(parent: &Parent, state: &PathState, content: Option<&Path>) -> Result<()
     let blob = content.ok_or_else(|| FileError::refused(path, "its recorded bytes are missing"))?;
     let mut staged = Staged::create(path)?;
     let mut source = fs_err::File::open(blob).map_err(|error| FileError::system("read the record of", path, error))?;
-    let (_, sha256) = copy_digesting(&mut source, Some(staged.file()))
-        .map_err(|error| FileError::system("write", path, error))?;
+    let (_, sha256) =
+        copy_digesting(&mut source, Some(staged.file())).map_err(|error| FileError::system("write", path, error))?;
     if Some(&sha256) != state.sha256.as_ref() {
-        return Err(FileError::refused(path, format!("its recorded bytes are damaged: {} has another digest", blob.display())));
+        return Err(FileError::refused(
+            path,
+            format!("its recorded bytes are damaged: {} has another digest", blob.display()),
+        ));
     }
     staged.commit(&Final {
         mode: state.mode,

@@ -161,8 +161,7 @@ pub(super) fn greeting(path: &Path) -> Welcome {
 fn changes(call: &Call) -> bool {
     match call {
         Call::Task(task) => {
-            task.mode == Mode::Apply
-                && spec(&task.call.module).is_none_or(|spec| spec.check != CheckClass::ReadOnly)
+            task.mode == Mode::Apply && spec(&task.call.module).is_none_or(|spec| spec.check != CheckClass::ReadOnly)
         }
         Call::TxnOpen(_) | Call::Revert { .. } | Call::TxnKeep { .. } | Call::Blob(_) => true,
         Call::Facts | Call::Probe(_) | Call::Verify { .. } => false,

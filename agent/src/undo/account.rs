@@ -292,7 +292,11 @@ mod tests {
     }
 
     fn all(directory: &tempfile::TempDir) -> Vec<Option<String>> {
-        USER_FILES.iter().chain(&GROUP_FILES).map(|file| fs_err::read_to_string(directory.path().join(file)).ok()).collect()
+        USER_FILES
+            .iter()
+            .chain(&GROUP_FILES)
+            .map(|file| fs_err::read_to_string(directory.path().join(file)).ok())
+            .collect()
     }
 
     #[test]

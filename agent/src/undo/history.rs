@@ -123,7 +123,9 @@ impl History {
         let mut found: Vec<(usize, &Past)> = Vec::new();
         for past in self.steps.iter().filter(|past| !past.has_exact_undo()) {
             let Some((position, name)) = &past.step.handler else { continue };
-            let again = |other: &Past| other.again.as_ref().map(|task| &task.call) == past.again.as_ref().map(|task| &task.call);
+            let again = |other: &Past| {
+                other.again.as_ref().map(|task| &task.call) == past.again.as_ref().map(|task| &task.call)
+            };
             if notified.contains(name.as_str()) && !found.iter().any(|(at, other)| at == position && again(other)) {
                 found.push((*position, past));
             }

@@ -98,10 +98,7 @@ mod tests {
 
     #[test]
     fn lines_of_others_stay() {
-        assert_eq!(
-            back("a:1\n", "a:1\ndockremap:2\n", "a:1\ndockremap:2\nb:3\n").as_deref(),
-            Some("a:1\nb:3\n")
-        );
+        assert_eq!(back("a:1\n", "a:1\ndockremap:2\n", "a:1\ndockremap:2\nb:3\n").as_deref(), Some("a:1\nb:3\n"));
         assert_eq!(back("x=1\ny=2\n", "x=9\ny=2\n", "new\nx=9\ny=2\n").as_deref(), Some("new\nx=1\ny=2\n"));
         assert_eq!(back("a\nb\nc\n", "a\nc\n", "a\nc\nd\n").as_deref(), Some("a\nb\nc\nd\n"));
         assert_eq!(back("", "ours\n", "theirs\n").as_deref(), Some("theirs\n"));
@@ -113,7 +110,8 @@ mod tests {
     }
 
     fn text() -> impl Strategy<Value = String> {
-        prop::collection::vec("[a-f]{1,2}", 0..8).prop_map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
+        prop::collection::vec("[a-f]{1,2}", 0..8)
+            .prop_map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! `steps.jsonl`: one line a record, `{"v":1,"seq":n,"crc":"…","record":{…}}`; the crc (CRC-32C) is of the record's
 //! bytes. Appended and synced; a torn last line is cut at opening, damage before it is refused.
 
-use super::record::{RECORD_VERSION, Record};
 use super::UndoError;
+use super::record::{RECORD_VERSION, Record};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -107,9 +107,8 @@ fn parse(text: &[u8]) -> Result<(Vec<Record>, u64), usize> {
 fn read(line: &[u8], seq: u64) -> Option<Record> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let raw = line.record.get();
-    let sound = line.v == RECORD_VERSION
-        && line.seq == seq
-        && line.crc == format!("{:08x}", crc32c::crc32c(raw.as_bytes()));
+    let sound =
+        line.v == RECORD_VERSION && line.seq == seq && line.crc == format!("{:08x}", crc32c::crc32c(raw.as_bytes()));
     if sound { serde_json::from_str(raw).ok() } else { None }
 }
 

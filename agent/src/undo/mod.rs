@@ -20,9 +20,7 @@ pub use error::{UndoError, boot_identity, now_ms};
 pub use fence::{Generation, HostLock};
 pub use lines::{take_back, taken_back};
 pub use log::Log;
-pub use record::{
-    Manifest, Object, Part, RECORD_VERSION, Record, Standing, State, TxnState, path_of, path_text,
-};
+pub use record::{Manifest, Object, Part, RECORD_VERSION, Record, Standing, State, TxnState, path_of, path_text};
 pub use recorder::Recorder;
 pub use revert::{Revert, revert};
 pub use txn::{Transaction, is_txn_id, prune};

@@ -1,12 +1,12 @@
 //! Putting one recorded object back, or finding that somebody else has changed it since (R10).
 
+use super::UndoError;
 use super::account::Accounts;
 use super::history::Before;
 use super::lines::take_back;
 use super::record::{Object, State, path_of};
 use super::txn::Transaction;
 use super::unit::{restore_enablement, systemctl, unit_state};
-use super::UndoError;
 use crate::files::{Final, Kind, PathState, Restored, Staged, fingerprint, open_parent, restore};
 use crate::serve::Control;
 use std::path::{Path, PathBuf};
@@ -129,12 +129,8 @@ impl Place<'_> {
         } else {
             let mut staged = Staged::create(path)?;
             staged.write(&text)?;
-            let like = Final {
-                mode: now.mode,
-                uid: Some(now.uid),
-                gid: Some(now.gid),
-                xattrs: Some(now.xattrs.clone()),
-            };
+            let like =
+                Final { mode: now.mode, uid: Some(now.uid), gid: Some(now.gid), xattrs: Some(now.xattrs.clone()) };
             staged.commit(&like)?;
         }
         Ok(Some(Outcome::Restored(" (only our own lines: others have written to it since)")))
@@ -145,7 +141,13 @@ impl Place<'_> {
     }
 
     /// Copies a file's bytes into the record, under the name of `path`.
-    fn set_aside(&self, folder: &str, from: &Path, state: &PathState, path: &Path) -> Result<Option<PathBuf>, UndoError> {
+    fn set_aside(
+        &self,
+        folder: &str,
+        from: &Path,
+        state: &PathState,
+        path: &Path,
+    ) -> Result<Option<PathBuf>, UndoError> {
         let Some(sha256) = state.sha256.as_deref() else { return Ok(None) };
         let directory = self.transaction.dir.join(folder);
         super::make_private(&directory)?;

@@ -1,11 +1,11 @@
 //! The recorder that a module writes pre-images with.
 
+use super::UndoError;
 use super::account::Accounts;
 use super::log::Log;
 use super::record::{Object, Record, State, path_of, path_text};
 use super::txn::{Transaction, sync_dir};
 use super::unit::unit_state;
-use super::UndoError;
 use crate::files::{FileError, Kind, Looked, PathState, hex, open_parent};
 use crate::protocol::{Step, TaskCall};
 use crate::serve::Control;
@@ -57,7 +57,10 @@ impl Recorder {
         let (log, records) = transaction.log()?;
         let used = |record: &Record| matches!(record, Record::Begin { step: begun, .. } if begun.seq == step.seq);
         if records.iter().any(used) {
-            return Err(UndoError::Fenced(format!("step {} of transaction {} has been run already", step.seq, step.txn)));
+            return Err(UndoError::Fenced(format!(
+                "step {} of transaction {} has been run already",
+                step.seq, step.txn
+            )));
         }
         let replay = step.handler.is_some();
         let begin = Record::Begin {
@@ -272,7 +275,13 @@ impl Active {
                 return Err(refused(&path, "is a special file, which could not be made again"));
             }
             let state = State::Path(state);
-            records.push(Record::Pre { step: self.step.seq, object: object.clone(), state, shared: false, intended: None });
+            records.push(Record::Pre {
+                step: self.step.seq,
+                object: object.clone(),
+                state,
+                shared: false,
+                intended: None,
+            });
             recorded.push(Recorded { object, shared: false });
         }
         self.write(records)?;
@@ -366,7 +375,10 @@ fn walk(root: &Path) -> Result<Vec<PathBuf>, UndoError> {
         bytes += if metadata.is_file() { metadata.len() } else { 0 };
         found.push(path.clone());
         if found.len() > TREE_ENTRIES || bytes > TREE_BYTES {
-            return Err(refused(root, "is too large to be recorded for undo (20000 entries or 1 GiB); delete it in parts, or outside of the rollout"));
+            return Err(refused(
+                root,
+                "is too large to be recorded for undo (20000 entries or 1 GiB); delete it in parts, or outside of the rollout",
+            ));
         }
         if metadata.is_dir() {
             for entry in fs_err::read_dir(&path)? {

@@ -116,11 +116,8 @@ impl Reverting<'_> {
     }
 
     fn objects(&mut self, past: &Past) -> Result<Go, UndoError> {
-        let place = Place {
-            transaction: self.transaction,
-            accounts: &self.request.accounts,
-            control: &self.request.control,
-        };
+        let place =
+            Place { transaction: self.transaction, accounts: &self.request.accounts, control: &self.request.control };
         for (index, before) in past.before.iter().enumerate().rev() {
             let part = Part::Object { step: past.step.seq, index };
             if self.history.done.contains(&part) {

@@ -93,7 +93,9 @@ impl Transaction {
         }
         let manifest: Manifest = read_json(&dir.join("manifest.json"))?;
         if manifest.v != RECORD_VERSION || manifest.txn != txn {
-            return Err(UndoError::Other(format!("the manifest of transaction {txn} is of another version or another transaction's")));
+            return Err(UndoError::Other(format!(
+                "the manifest of transaction {txn} is of another version or another transaction's"
+            )));
         }
         Ok(Self { dir, manifest })
     }
@@ -148,7 +150,8 @@ impl Transaction {
         if digest(&bytes) != self.manifest.rollback_sha256 {
             return Err(UndoError::Other(format!("{} is not what the manifest names", path.display())));
         }
-        serde_json::from_slice(&bytes).map_err(|error| UndoError::Other(format!("{} is damaged: {error}", path.display())))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| UndoError::Other(format!("{} is damaged: {error}", path.display())))
     }
 
     /// The recorded bytes of this digest.

@@ -74,8 +74,7 @@ pub fn unit_state(name: &str, control: &Control) -> Result<UnitState, UndoError>
 pub(super) fn systemctl(words: &[&str], control: &Control) -> Result<(), UndoError> {
     let argv = [&["systemctl"], words].concat();
     let said = |reason: &str| UndoError::Other(format!("`{}` failed: {reason}", argv.join(" ")));
-    let finished =
-        Process::new(&argv, control).timeout(JOB).run().map_err(|error| said(&error.to_string()))?;
+    let finished = Process::new(&argv, control).timeout(JOB).run().map_err(|error| said(&error.to_string()))?;
     if finished.success() { Ok(()) } else { Err(said(finished.stderr_text().trim())) }
 }
 

@@ -1,12 +1,12 @@
 //! Whether everything recorded is as before (rollout.md R28).
 
+use super::UndoError;
 use super::account::{AccountState, Accounts};
 use super::history::History;
 use super::lines::taken_back;
 use super::record::{Object, State, path_of};
 use super::recorder::state_of;
 use super::txn::Transaction;
-use super::UndoError;
 use crate::files::Kind;
 use crate::protocol::{ObjectState, VerifyReport};
 use crate::serve::Control;

@@ -142,7 +142,12 @@ pub fn step(seq: u64) -> Step {
 }
 
 pub fn bundled(name: &str, params: Value) -> BundledTask {
-    BundledTask { name: "bundled".to_owned(), call: module(name, params), environment: BTreeMap::new(), timeout_ms: None }
+    BundledTask {
+        name: "bundled".to_owned(),
+        call: module(name, params),
+        environment: BTreeMap::new(),
+        timeout_ms: None,
+    }
 }
 
 pub fn path(directory: &tempfile::TempDir, name: &str) -> PathBuf {
