@@ -56,6 +56,5 @@ mod version;
 pub(super) use collect::{dockerd_validates, unit_flags};
 pub(super) use module::{SPEC, build};
 pub(super) use paths::{SUBGID, SUBUID, UNIT, text_if_exists};
-pub(super) use query::find_program;
 pub(super) use subid::{Owner, SubidFile};
 pub(super) use unit::{Flag, conflicts};
