@@ -86,6 +86,12 @@ impl Module for Systemd {
         let systemctl = required(cx, "systemctl", "systemd")?;
         let Some(name) = &self.name else { return Ok(TaskReport::new(Change::Unchanged)) };
         let unit = Unit::look(cx, &systemctl, name)?;
+        if !unit.exists() && !unit.masked() && self.masked.is_none() {
+            // A task that check mode did not run may bring it.
+            let mut report = TaskReport::new(Change::Unknown).with("name", name.as_str());
+            report.warnings.push(format!("{name} is not on this host yet: whether it changes cannot be known"));
+            return Ok(report);
+        }
         let actions = self.actions(&unit)?;
         Ok(self.report(cx, &unit, &actions))
     }
@@ -352,8 +358,8 @@ mod tests {
             module: "systemd".to_owned(),
             params: json!({"name": "no-such-unit-here", "state": "started"}).as_object().unwrap().clone(),
         };
-        let cx = Context::new(crate::protocol::Mode::Check, dir.path());
-        let error = crate::modules::build(&call).unwrap().check(&cx).unwrap_err().to_string();
+        let mut cx = Context::new(crate::protocol::Mode::Apply, dir.path());
+        let error = crate::modules::build(&call).unwrap().apply(&mut cx).unwrap_err().to_string();
         assert!(
             ["systemd", "no-such-unit-here"].iter().any(|word| error.contains(word)),
             "either there is no systemd, or no such unit: {error}"

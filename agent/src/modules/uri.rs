@@ -3,7 +3,7 @@
 use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
-use crate::http::{Endpoint, HttpError, Request, Response, Scheme, Url, curl, exchange, host_resolver};
+use crate::http::{Endpoint, HttpError, Request, Response, Scheme, Url, curl, exchange};
 use crate::protocol::{Change, ModuleCall, TaskReport};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -263,7 +263,7 @@ impl Uri {
         let timeout = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let request = Request { method, url, endpoint: &endpoint, headers, body, timeout, max_body: BODY_CAP };
         match url.scheme {
-            Scheme::Http => exchange(&request, &host_resolver(&cx.control)),
+            Scheme::Http => exchange(&request, &cx.control),
             Scheme::Https => curl(&request, self.params.validate_certs.unwrap_or(true), &cx.control),
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Now {
     pub(super) groups: Vec<Group>,
     /// The password's hash, where it could be read.
     pub(super) hash: Option<String>,
+    /// It is check mode: a group that is missing may be the work of a task that was not run.
+    pub(super) foreseen: bool,
 }
 
 /// What is to be done.
@@ -171,10 +173,10 @@ impl Params {
             fields.push(("uid", user.uid.to_string(), uid.to_string()));
         }
         if let Some(name) = &self.group {
-            let group = self.find_group(now, name)?;
-            if group.gid != user.gid {
+            let gid = self.find_group(now, name)?.map(|group| group.gid);
+            if gid != Some(user.gid) {
                 options.pair("-g", name);
-                fields.push(("group", user.gid.to_string(), group.gid.to_string()));
+                fields.push(("group", user.gid.to_string(), gid.map_or_else(|| name.clone(), |gid| gid.to_string())));
             }
         }
         if let Some((before, after)) = self.membership(user, now)? {
@@ -217,12 +219,14 @@ impl Params {
         Ok((current != target).then(|| (list(&current), list(&target))))
     }
 
-    fn find_group<'a>(&self, now: &'a Now, name: &str) -> Result<&'a Group, String> {
-        now.groups
-            .iter()
-            .find(|group| group.name == name)
-            .or_else(|| now.groups.iter().find(|group| group.gid.to_string() == name))
-            .ok_or_else(|| format!("Group {name} does not exist"))
+    /// The group by name or id; none for one that check mode lets be.
+    fn find_group<'a>(&self, now: &'a Now, name: &str) -> Result<Option<&'a Group>, String> {
+        let by_name = now.groups.iter().find(|group| group.name == name);
+        let found = by_name.or_else(|| now.groups.iter().find(|group| group.gid.to_string() == name));
+        if found.is_none() && !now.foreseen {
+            return Err(format!("Group {name} does not exist"));
+        }
+        Ok(found)
     }
 
     fn texts(&self) -> [(&'static str, &'static str, Option<&String>); 3] {
@@ -274,7 +278,12 @@ mod tests {
             home: "/home/svc".to_owned(),
             shell: "/bin/sh".to_owned(),
         });
-        Now { user, groups: vec![group("svc", 990, &[]), group("a", 1, &["svc"]), group("b", 2, &[])], hash: None }
+        Now {
+            user,
+            groups: vec![group("svc", 990, &[]), group("a", 1, &["svc"]), group("b", 2, &[])],
+            hash: None,
+            foreseen: false,
+        }
     }
 
     fn argv(value: Value, user: bool) -> Option<String> {
@@ -313,6 +322,16 @@ mod tests {
         assert_eq!(argv(json!({"name": "svc", "groups": [""]}), true).unwrap(), "usermod -G ");
         let error = params(json!({"name": "svc", "groups": ["zz"]})).plan(&now(true)).unwrap_err();
         assert_eq!(error, "Group zz does not exist");
+    }
+
+    #[test]
+    fn check_mode_foresees_a_group_that_another_task_makes() {
+        let wanted = json!({"name": "new", "group": "zz", "groups": ["yy"]});
+        assert!(params(wanted.clone()).plan(&now(false)).is_err());
+        let foreseen = Now { foreseen: true, ..now(false) };
+        assert!(params(wanted).plan(&foreseen).unwrap().changes());
+        let existing = Now { foreseen: true, ..now(true) };
+        assert!(params(json!({"name": "svc", "group": "zz"})).plan(&existing).unwrap().changes());
     }
 
     #[test]

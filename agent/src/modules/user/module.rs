@@ -6,7 +6,7 @@ use crate::modules::programs::required;
 use crate::modules::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
-use crate::protocol::{Diff, ModuleCall, TaskReport};
+use crate::protocol::{Diff, Mode, ModuleCall, TaskReport};
 use std::path::{Path, PathBuf};
 
 pub(in crate::modules) const SPEC: ModuleSpec = ModuleSpec {
@@ -105,7 +105,7 @@ impl UserModule {
             let line = text.lines().find(|line| line.split(':').next() == Some(&self.0.name))?.to_owned();
             line.split(':').nth(1).map(str::to_owned)
         });
-        Ok(Now { user, groups, hash })
+        Ok(Now { user, groups, hash, foreseen: cx.mode == Mode::Check })
     }
 
     /// Records the account, and the home where it comes, goes or moves.
@@ -206,7 +206,7 @@ impl UserModule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Change, Mode};
+    use crate::protocol::Change;
     use serde_json::{Value, json};
     use std::process::Command;
 
