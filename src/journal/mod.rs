@@ -11,7 +11,6 @@ pub use error::JournalError;
 pub use event::{
     EVENT_VERSION, Event, EventKind, FinalHost, HostState, ProbePhase, Recap, StepId, StepInfo, StepStatus, StopCause,
 };
-pub(crate) use line::hex;
 pub use reader::Reader;
 pub use run_dir::{Lock, RunDir, new_run_id, state_dir};
 pub use writer::{Ack, Acks, Writer};

@@ -67,6 +67,16 @@ impl Staged {
             .map_err(|error| FileError::system("write", &self.parent.path, error))
     }
 
+    /// Gives it its owner and mode before its time, for programs that validate those as well.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn dress(&mut self, last: &Final) -> Result<(), FileError> {
+        let failed = |error: std::io::Error| FileError::system("change the owner of", &self.parent.path, error);
+        std::os::unix::fs::fchown(&self.file, last.uid, last.gid).map_err(failed)?;
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(last.mode)).map_err(|error| failed(error.into()))
+    }
+
     /// Gives it its owner, mode and attributes, syncs it, renames it into place and syncs the directory.
     ///
     /// # Errors
@@ -74,14 +84,17 @@ impl Staged {
     pub fn commit(mut self, last: &Final) -> Result<(), FileError> {
         let path = self.parent.path.clone();
         let failed = |action| move |error: std::io::Error| FileError::system(action, &path, error);
-        if last.uid.is_some() || last.gid.is_some() {
-            std::os::unix::fs::fchown(&self.file, last.uid, last.gid).map_err(failed.clone()("change the owner of"))?;
+        let stat = rustix::fs::fstat(&self.file).map_err(|error| failed.clone()("look at")(error.into()))?;
+        let (uid, gid) = (last.uid.filter(|uid| *uid != stat.st_uid), last.gid.filter(|gid| *gid != stat.st_gid));
+        if uid.is_some() || gid.is_some() {
+            std::os::unix::fs::fchown(&self.file, uid, gid).map_err(failed.clone()("change the owner of"))?;
         }
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(last.mode))
-            .map_err(|error| failed.clone()("change the mode of")(error.into()))?;
         if let Some(wanted) = &last.xattrs {
             set_xattrs(&self.file, wanted).map_err(failed.clone()("set the attributes of"))?;
         }
+        // After the attributes: a mode that is asked for changes the mask of an ACL that is kept.
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(last.mode))
+            .map_err(|error| failed.clone()("change the mode of")(error.into()))?;
         self.file.sync_all().map_err(failed.clone()("write"))?;
         if let Some(temporary) = &self.temporary {
             renameat(&self.parent.dir, temporary, &self.parent.dir, &self.parent.name)
@@ -116,7 +129,8 @@ pub(crate) fn sweep(directory: &Path) {
     }
 }
 
-fn temporary_name(parent: &Parent) -> Result<OsString, FileError> {
+/// A name that no other file has.
+pub(crate) fn temporary_name(parent: &Parent) -> Result<OsString, FileError> {
     let mut random = [0; 12];
     getrandom::fill(&mut random)
         .map_err(|error| FileError::refused(&parent.path, format!("no random name for a temporary file: {error}")))?;

@@ -1,6 +1,6 @@
 //! The module trait and the table of modules.
 
-use super::{Context, ModuleSpec, ParamError, command, docker_facts, group, shell, slurp, stat, systemd, uri, user, wait_for};
+use super::{Context, ModuleSpec, ParamError, command, copy, docker_facts, file, lineinfile, shell};
 use crate::protocol::{ModuleCall, TaskReport};
 use crate::serve::RunError;
 use crate::undo::UndoError;
@@ -58,18 +58,14 @@ pub trait Module: Send {
 type Build = fn(&ModuleCall) -> Result<Box<dyn Module>, ParamError>;
 
 /// Every module that runs on a host: one line each, in alphabetical order.
+#[rustfmt::skip]
 const MODULES: &[(&ModuleSpec, Build)] = &[
     (&command::SPEC, command::build),
+    (&copy::SPEC, copy::build),
     (&docker_facts::SPEC, docker_facts::build),
-    (&group::SPEC, group::build),
+    (&file::SPEC, file::build),
+    (&lineinfile::SPEC, lineinfile::build),
     (&shell::SPEC, shell::build),
-    (&slurp::SPEC, slurp::build),
-    (&stat::SPEC, stat::build),
-    (&systemd::SPEC, systemd::build),
-    (&systemd::SERVICE_SPEC, systemd::build),
-    (&uri::SPEC, uri::build),
-    (&user::SPEC, user::build),
-    (&wait_for::SPEC, wait_for::build),
 ];
 
 /// The modules' descriptions, by name.

@@ -15,7 +15,7 @@ pub enum Ended {
 }
 
 /// Takes what a request's processes write.
-pub type Sink = dyn Fn(Stream, &[u8]) + Send + Sync;
+pub(super) type Sink = dyn Fn(Stream, &[u8]) + Send + Sync;
 
 /// One request's cancellation, deadline and output. Clones share the cancellation.
 #[derive(Clone, Default)]

@@ -1,4 +1,7 @@
-//! A controller's side of the channel to the real agent program.
+//! A controller's side of the channel to the real agent program, and the agent's library on a sandbox.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub(crate) mod sandbox;
 
 use rollgate_agent::protocol::{
     AgentError, Answer, BundledTask, Call, FromAgent, Hello, Mode, ModuleCall, PROTOCOL_VERSION, Progress, Step,
@@ -9,9 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-pub const TXN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TXN: &str = "0123456789abcdef0123456789abcdef";
 
-pub fn start() -> Child {
+pub(crate) fn start() -> Child {
     Command::new(env!("CARGO_BIN_EXE_rollgate-agent"))
         .arg("--stdio")
         .stdin(Stdio::piped())
@@ -21,16 +24,16 @@ pub fn start() -> Child {
         .unwrap()
 }
 
-pub struct Channel {
-    pub child: Child,
-    pub to: Option<ChildStdin>,
-    pub from: ChildStdout,
-    pub welcome: Welcome,
+pub(crate) struct Channel {
+    pub(crate) child: Child,
+    pub(crate) to: Option<ChildStdin>,
+    pub(crate) from: ChildStdout,
+    pub(crate) welcome: Welcome,
     next: u64,
 }
 
 impl Channel {
-    pub fn open(state_dir: &Path, run: &str) -> Self {
+    pub(crate) fn open(state_dir: &Path, run: &str) -> Self {
         let mut child = start();
         let mut to = child.stdin.take().unwrap();
         let mut from = child.stdout.take().unwrap();
@@ -41,23 +44,23 @@ impl Channel {
         Self { child, to: Some(to), from, welcome, next: 0 }
     }
 
-    pub fn send(&mut self, message: &ToAgent) {
+    pub(crate) fn send(&mut self, message: &ToAgent) {
         write_frame(self.to.as_mut().unwrap(), message).unwrap();
     }
 
-    pub fn request(&mut self, call: Call) -> u64 {
+    pub(crate) fn request(&mut self, call: Call) -> u64 {
         self.next += 1;
         let id = self.next;
         self.send(&ToAgent::Request { id, call: Box::new(call) });
         id
     }
 
-    pub fn read(&mut self) -> FromAgent {
+    pub(crate) fn read(&mut self) -> FromAgent {
         read_frame(&mut self.from).unwrap()
     }
 
     /// Reads until some progress of this request holds these bytes.
-    pub fn wait_output(&mut self, id: u64, wanted: &str) {
+    pub(crate) fn wait_output(&mut self, id: u64, wanted: &str) {
         let mut seen = Vec::new();
         loop {
             match self.read() {
@@ -73,7 +76,7 @@ impl Channel {
         }
     }
 
-    pub fn answer(&mut self, id: u64) -> Result<Answer, AgentError> {
+    pub(crate) fn answer(&mut self, id: u64) -> Result<Answer, AgentError> {
         loop {
             if let FromAgent::Response { id: of, result } = self.read()
                 && of == id
@@ -83,19 +86,24 @@ impl Channel {
         }
     }
 
-    pub fn call(&mut self, call: Call) -> Result<Answer, AgentError> {
+    pub(crate) fn call(&mut self, call: Call) -> Result<Answer, AgentError> {
         let id = self.request(call);
         self.answer(id)
     }
 
-    pub fn task(&mut self, task: TaskCall) -> Result<TaskReport, AgentError> {
+    pub(crate) fn task(&mut self, task: TaskCall) -> Result<TaskReport, AgentError> {
         self.call(Call::Task(task)).map(|answer| match answer {
             Answer::Task(report) => *report,
             other => panic!("{other:?}"),
         })
     }
 
-    pub fn open_txn(&mut self, run: &str, generation: u64, rollback: Vec<BundledTask>) -> Result<Answer, AgentError> {
+    pub(crate) fn open_txn(
+        &mut self,
+        run: &str,
+        generation: u64,
+        rollback: Vec<BundledTask>,
+    ) -> Result<Answer, AgentError> {
         self.call(Call::TxnOpen(TxnOpen {
             txn: TXN.to_owned(),
             run: run.to_owned(),
@@ -107,17 +115,17 @@ impl Channel {
     }
 
     /// Closes the channel and waits for the agent's end.
-    pub fn close(mut self) -> ExitStatus {
+    pub(crate) fn close(mut self) -> ExitStatus {
         drop(self.to.take());
         self.child.wait().unwrap()
     }
 }
 
-pub fn module(module: &str, params: Value) -> ModuleCall {
+pub(crate) fn module(module: &str, params: Value) -> ModuleCall {
     ModuleCall { module: module.to_owned(), params: params.as_object().unwrap().clone() }
 }
 
-pub fn task(name: &str, params: Value) -> TaskCall {
+pub(crate) fn task(name: &str, params: Value) -> TaskCall {
     TaskCall {
         call: module(name, params),
         mode: Mode::Apply,
@@ -129,7 +137,7 @@ pub fn task(name: &str, params: Value) -> TaskCall {
     }
 }
 
-pub fn step(seq: u64) -> Step {
+pub(crate) fn step(seq: u64) -> Step {
     Step {
         txn: TXN.to_owned(),
         seq,
@@ -141,7 +149,7 @@ pub fn step(seq: u64) -> Step {
     }
 }
 
-pub fn bundled(name: &str, params: Value) -> BundledTask {
+pub(crate) fn bundled(name: &str, params: Value) -> BundledTask {
     BundledTask {
         name: "bundled".to_owned(),
         call: module(name, params),
@@ -150,6 +158,6 @@ pub fn bundled(name: &str, params: Value) -> BundledTask {
     }
 }
 
-pub fn path(directory: &tempfile::TempDir, name: &str) -> PathBuf {
+pub(crate) fn path(directory: &tempfile::TempDir, name: &str) -> PathBuf {
     directory.path().join(name)
 }

@@ -150,7 +150,6 @@ mod tests {
         "user",
         "userns",
         "userns_problem",
-        "userns_remap",
         "userns_usable",
         "version",
         "version_supported",
