@@ -17,3 +17,8 @@ pub(super) fn report(error: &Error) {
     // Nobody is left to tell if this cannot be written.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
+
+/// Says something to whoever is there, without stopping for it.
+pub(super) fn note(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{}\n", crate::report::clean(text)).as_bytes());
+}

@@ -2,8 +2,13 @@
 
 mod args;
 mod failure;
+mod inventory;
+mod listing;
 mod output;
+mod plan;
+mod run;
 mod runs;
+mod session;
 mod show;
 mod validate;
 
@@ -24,7 +29,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::RunArgs>),
+    Plan(Box<plan::PlanArgs>),
     Validate(validate::ValidateArgs),
+    Inventory(inventory::InventoryCommand),
     Runs(runs::RunsArgs),
     Show(show::ShowArgs),
 }
@@ -33,6 +41,9 @@ enum Command {
 pub fn main() -> std::process::ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => match cli.command {
+            Command::Run(args) => run::run(&args),
+            Command::Plan(args) => plan::plan(&args),
+            Command::Inventory(args) => inventory::inventory(&args),
             Command::Validate(args) => validate::validate(&args),
             Command::Runs(args) => runs::runs(&args),
             Command::Show(args) => show::show(&args),

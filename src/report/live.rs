@@ -38,9 +38,21 @@ impl Live {
     /// # Errors
     /// When no thread can be started.
     pub fn new(options: LineOptions) -> std::io::Result<Self> {
+        Self::start(options, true)
+    }
+
+    /// Draws only the rows, no lines.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn rows_only(options: LineOptions) -> std::io::Result<Self> {
+        Self::start(options, false)
+    }
+
+    fn start(options: LineOptions, with_lines: bool) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name("screen".to_owned());
-        let drawing = thread.spawn(move || draw(&receiver, options))?;
+        let drawing = thread.spawn(move || draw(&receiver, options, with_lines))?;
         Ok(Self { events: Some(sender), drawing: Some(drawing) })
     }
 }
@@ -68,7 +80,7 @@ impl Drop for Live {
     }
 }
 
-fn draw(events: &Receiver<Event>, options: LineOptions) {
+fn draw(events: &Receiver<Event>, options: LineOptions, with_lines: bool) {
     let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
     let row = || {
         let bar = screen.add(ProgressBar::new_spinner());
@@ -86,7 +98,7 @@ fn draw(events: &Receiver<Event>, options: LineOptions) {
             Ok(event) => {
                 (base_ms, at_ms) = (event.elapsed_ms, clock.elapsed_ms());
                 let text = lines.event(&event);
-                if !text.is_empty() {
+                if with_lines && !text.is_empty() {
                     screen.suspend(|| out.write(&text));
                 }
             }
