@@ -67,7 +67,7 @@ pub fn account(view: &RunView, files: Option<&RunFiles>, paint: Paint) -> String
         text.push_str(&hosts_in(view, state, check, paint));
     }
     if let Some(why) = why(view) {
-        let _ = writeln!(text, "Why it stopped: {why}");
+        let _ = writeln!(text, "Why: {why}");
     }
     for next in next(view) {
         let _ = writeln!(text, "Next: {next}");
@@ -162,7 +162,7 @@ pub fn why(view: &RunView) -> Option<String> {
     let stop = view.stopped()?;
     let evidence = if stop.evidence.is_empty() { String::new() } else { format!(": {}", one_line(&stop.evidence)) };
     let then = if stop.then.is_empty() { String::new() } else { format!(" Then: {}.", words::then(&stop.then)) };
-    Some(format!("{} because {}{evidence}.{then}", stop.what, words::cause(&stop.cause)))
+    Some(format!("The run was {} because {}{evidence}.{then}", stop.what, words::cause(&stop.cause)))
 }
 
 /// What to do next, a sentence a kind of trouble.

@@ -12,7 +12,7 @@ pub fn unified(diff: &Diff) -> String {
     let (before, after) = (clean(&diff.before), clean(&diff.after));
     let object = super::text::one_line(&diff.object);
     let changes = TextDiff::from_lines(before.as_ref(), after.as_ref());
-    let (old, new) = (format!("{object} (before)"), format!("{object} (after)"));
+    let (old, new) = (format!("before: {object}"), format!("after: {object}"));
     let text = changes.unified_diff().context_radius(3).header(&old, &new).to_string();
     if text.is_empty() { format!("--- {old}\n+++ {new}\n") } else { text }
 }
@@ -48,7 +48,7 @@ mod tests {
         let text = painted(&diff("a\nb\n", "a\nc\n"), Paint::PLAIN, "    ");
         assert_eq!(
             text,
-            "    --- /etc/motd (before)\n    +++ /etc/motd (after)\n    @@ -1,2 +1,2 @@\n     a\n    -b\n    +c\n"
+            "    --- before: /etc/motd\n    +++ after: /etc/motd\n    @@ -1,2 +1,2 @@\n     a\n    -b\n    +c\n"
         );
     }
 

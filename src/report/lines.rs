@@ -177,17 +177,17 @@ impl Lines {
                     return String::new();
                 }
                 let head = format!("BATCH {}/{of}", batch + 1);
-                format!("\n{} {clock}: {}\n", self.paint(Style::Strong, &head), words::some(hosts, 8))
+                format!("\n{} at {clock}: {}\n", self.paint(Style::Strong, &head), words::some(hosts, 8))
             }
             EventKind::BakeStarted { batch, bake_ms, .. } => {
                 let head = format!("BAKE of batch {}", batch + 1);
-                format!("{} {clock}: for {}\n", self.paint(Style::Strong, &head), span(Duration::from_millis(*bake_ms)))
+                format!("{} at {clock}: for {}\n", self.paint(Style::Strong, &head), span(Duration::from_millis(*bake_ms)))
             }
             EventKind::BatchEnded { batch, outcome, .. } => {
                 let style = if outcome == "aborted" { Style::Bad } else { Style::Strong };
                 let head = format!("BATCH {} {}", batch + 1, one_line(outcome));
                 if outcome == "aborted" || self.options.verbosity > 0 {
-                    format!("{} {clock}\n", self.paint(style, &head))
+                    format!("{} at {clock}\n", self.paint(style, &head))
                 } else {
                     String::new()
                 }
@@ -264,6 +264,6 @@ impl Lines {
             EventKind::Killed { cause } => (Style::Bad, "KILLED".to_owned(), words::cause(cause)),
             _ => return String::new(),
         };
-        format!("{} {clock}: {text}\n", self.paint(style, &head))
+        format!("{} at {clock}: {text}\n", self.paint(style, &head))
     }
 }

@@ -57,11 +57,13 @@ pub fn cause(cause: &StopCause) -> String {
     }
 }
 
-/// What follows an abort, in words; `then` is `on_failure`'s value or another word.
+/// What follows, in words: a trigger's `action` or a stanza's `on_failure`.
 pub fn then(then: &str) -> String {
     match then {
         "rollback_batch" => "every touched host of the batch is rolled back".to_owned(),
         "rollback_run" => "every touched host of the run is rolled back, latest batch first".to_owned(),
+        "abort_batch" => "the batch is aborted".to_owned(),
+        "fail_host" => "the host fails and is rolled back alone".to_owned(),
         "pause" => "nothing more starts; an operator decides".to_owned(),
         "continue" => "failed hosts are rolled back, the rest is kept".to_owned(),
         other => one_line(other).replace('_', " "),
