@@ -140,7 +140,8 @@ fn story() -> Vec<Event> {
 
 fn lines(verbosity: u8, diff: bool) -> String {
     let state = "/state/runs/20270115T080000Z-abcdef";
-    let files = RunFiles { journal: format!("{state}/journal.jsonl").into(), report: format!("{state}/report.html").into() };
+    let files =
+        RunFiles { journal: format!("{state}/journal.jsonl").into(), report: format!("{state}/report.html").into() };
     let mut lines = Lines::new(LineOptions { verbosity, diff, paint: Paint::PLAIN, files: Some(files) });
     story().iter().map(|event| lines.event(event)).collect()
 }

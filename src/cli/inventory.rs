@@ -3,7 +3,7 @@
 use super::args::InventoryArgs;
 use crate::{
     error::Error,
-    inventory::{self, Inventory},
+    inventory::{self, Group, Inventory},
     playbook::Template,
     report::Out,
     secrets::looks_secret,
@@ -73,6 +73,11 @@ impl Shown<'_> {
         self.limit.as_ref().is_none_or(|limit| limit.contains(host))
     }
 
+    /// Hosts named in a group. Those of `all` are in `ungrouped` or another group, too, and shown there (Ansible).
+    fn members<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a String> {
+        group.hosts.iter().filter(move |host| group.name != "all" && self.in_limit(host))
+    }
+
     /// The variables of a host as written in the inventory: those of its groups, then its own.
     fn vars(&self, name: &str) -> Map<String, Value> {
         let mut vars = Map::new();
@@ -111,7 +116,7 @@ impl Shown<'_> {
             if !group.children.is_empty() {
                 entry.insert("children".to_owned(), json!(group.children));
             }
-            let hosts: Vec<&String> = group.hosts.iter().filter(|host| self.in_limit(host)).collect();
+            let hosts: Vec<&String> = self.members(group).collect();
             if !hosts.is_empty() {
                 entry.insert("hosts".to_owned(), json!(hosts));
             }
@@ -135,7 +140,7 @@ impl Shown<'_> {
         for child in &group.children {
             text.push_str(&self.graph(child, depth + 1, above));
         }
-        for host in group.hosts.iter().filter(|host| self.in_limit(host)) {
+        for host in self.members(group) {
             text.push_str(&format!("{}{host}\n", indent(depth + 1)));
         }
         above.remove(name);

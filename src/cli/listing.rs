@@ -1,15 +1,16 @@
 //! `--list-hosts`, `--list-tasks`, `--list-tags`, in the shape of ansible-playbook.
 
-use super::session::{PlayArgs, Session};
-use crate::{
-    error::Error,
-    playbook::{Play, Task},
-};
+use super::session::PlayArgs;
+use crate::playbook::{Play, Task};
+use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write};
 
 /// What is to be listed of one play.
-pub(super) fn play(args: &PlayArgs, session: &Session, index: usize, play: &Play) -> Result<String, Error> {
-    let (pattern, hosts) = session.hosts(play)?;
+pub(super) fn play(args: &PlayArgs, index: usize, play: &Play, hosts: &[String]) -> String {
+    let pattern = match &play.hosts.value {
+        Value::Array(parts) => parts.iter().map(written).collect::<Vec<_>>().join(","),
+        value => written(value),
+    };
     let tags = list(&play.inherited.tags);
     let mut text = format!("\n  play #{} ({pattern}): {}\tTAGS: [{tags}]\n", index + 1, play.name);
     if args.list_hosts {
@@ -28,7 +29,12 @@ pub(super) fn play(args: &PlayArgs, session: &Session, index: usize, play: &Play
         let all: Vec<&str> = all.into_iter().collect();
         let _ = writeln!(text, "      TASK TAGS: [{}]", all.join(", "));
     }
-    Ok(text)
+    text
+}
+
+/// A pattern as it was written.
+fn written(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn tasks<'a>(args: &'a PlayArgs, play: &'a Play) -> impl Iterator<Item = &'a Task> {

@@ -15,7 +15,6 @@ use crate::{
 use clap::{Args, ValueEnum};
 use std::{
     io::{IsTerminal, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };

@@ -40,7 +40,6 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     playbook::check_rollback(&session.playbook)?;
     let state = args.play.state.dir()?;
     let run = RunDir::create(&state, &new_run_id(jiff::Timestamp::now())).map_err(anyhow::Error::from)?;
-    let _held = run.lock().map_err(anyhow::Error::from)?;
     let sink = output::sink(&args.output, Some(output::files(&run)), false);
     let code = drive(&args.play, session, "run", Some(run.clone()), vec![sink])?;
     if let Err(error) = write_reports(&run) {
@@ -60,6 +59,7 @@ pub(super) fn drive(
     let agents = AgentFiles::find();
     let run_id = dir.as_ref().map_or_else(|| new_run_id(jiff::Timestamp::now()), |dir| dir.id().to_owned());
     let agent_sha256 = agent_digest(&agents)?;
+    let target = args.target(&session.world);
     let fleet = Arc::new(SshFleet::new(args.ssh(&run_id, agents)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     let outcome = runtime.block_on(async {
@@ -68,6 +68,7 @@ pub(super) fn drive(
             playbook: session.playbook,
             inventory: session.inventory,
             inventory_sources: session.sources,
+            target,
             world: session.world,
             redactor: session.redactor,
             options: session.options,

@@ -3,19 +3,19 @@
 use super::args::{InventoryArgs, StateArgs};
 use crate::{
     config::{Diagnostic, Diagnostics},
-    engine,
+    engine::{self, TargetOf},
     error::Error,
     host::AgentFiles,
     inventory::Inventory,
-    playbook::{self, Play, Playbook, Template},
+    playbook::{self, Playbook, Template},
     report::Out,
     secrets::{Redactor, looks_secret},
     ssh::SshOptions,
     template::Rendered,
-    vars::{self, World},
+    vars::{self, ConnectionDefaults, World},
 };
 use clap::Args;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Options of commands that work on hosts.
 #[derive(Debug, Args)]
@@ -97,7 +97,6 @@ pub(super) struct Session {
     pub(super) sources: Vec<String>,
     pub(super) world: Arc<World>,
     pub(super) redactor: Redactor,
-    pub(super) limit: Option<String>,
     pub(super) options: engine::Options,
     pub(super) extra: Vec<String>,
 }
@@ -133,15 +132,14 @@ impl PlayArgs {
             skip_tags: self.skip_tags.clone(),
         };
         let world = World::new(&inventory, &playbook, extra, &options)?;
-        let limit = match &self.inventory.limit {
-            Some(limit) => Some(limited(&inventory, limit)?),
-            None => None,
-        };
+        if let Some(limit) = &self.inventory.limit {
+            leaves_some(&inventory, limit)?;
+        }
         let options = engine::Options {
             check,
             diff,
             forks: usize::from(self.forks),
-            limit,
+            limit: self.inventory.limit.clone(),
             tags: self.tags.clone(),
             skip_tags: self.skip_tags.clone(),
             r#become: self.r#become,
@@ -154,7 +152,6 @@ impl PlayArgs {
             sources,
             world,
             redactor,
-            limit: self.inventory.limit.clone(),
             options,
             extra: self.extra_vars.clone(),
         })
@@ -176,12 +173,38 @@ impl PlayArgs {
         }
     }
 
+    /// How each host of a play is reached: its variables win over the play, the play over the command line.
+    pub(super) fn target(&self, world: &Arc<World>) -> TargetOf {
+        let world = Arc::clone(world);
+        let (user, key) = (self.user.clone(), self.private_key.as_ref().map(|path| path.display().to_string()));
+        Arc::new(move |play, host| {
+            let said = |diagnostic: Diagnostic| match &diagnostic.place {
+                Some(place) => format!("{} ({place})", diagnostic.message),
+                None => diagnostic.message,
+            };
+            let scope = world.scope(play, host);
+            let user = match &play.inherited.remote_user {
+                Some(template) => match scope.render_text(template).map_err(said)? {
+                    Rendered::Known(user) => Some(user),
+                    Rendered::Unknown { because } => return Err(format!("the remote_user cannot be known: {because}")),
+                },
+                None => user.clone(),
+            };
+            let connection = play.inherited.connection.clone();
+            let private_key = key.clone();
+            vars::target(&scope, &ConnectionDefaults { user, private_key, connection, ..Default::default() })
+                .map_err(said)
+        })
+    }
+
     /// Prints what only was to be listed.
     pub(super) fn list(&self, session: &Session) -> Result<(), Error> {
         let mut text = format!("\nplaybook: {}\n", session.playbook.path);
-        for (index, play) in session.playbook.plays.iter().enumerate() {
-            if self.list_hosts || self.list_tasks || self.list_tags {
-                text.push_str(&super::listing::play(self, session, index, play)?);
+        let limit = session.options.limit.as_deref();
+        let hosts = engine::hosts_of(&session.playbook, &session.inventory, &session.world, limit)?;
+        if self.list_hosts || self.list_tasks || self.list_tags {
+            for (index, (play, hosts)) in session.playbook.plays.iter().zip(hosts).enumerate() {
+                text.push_str(&super::listing::play(self, index, play, &hosts));
             }
         }
         Out::stdout().write(&text);
@@ -194,54 +217,22 @@ impl PlayArgs {
     }
 }
 
-impl Session {
-    /// The hosts of a play, in order, after `--limit`; and its pattern.
-    pub(super) fn hosts(&self, play: &Play) -> Result<(String, Vec<String>), Error> {
-        let one = |diagnostic| Error::Input(Diagnostics(vec![diagnostic]));
-        let pattern = match self.world.play_scope(play).render(&play.hosts).map_err(one)? {
-            Rendered::Known(serde_json::Value::Array(parts)) => {
-                let parts: Vec<String> =
-                    parts.iter().map(|part| part.as_str().unwrap_or_default().to_owned()).collect();
-                parts.join(",")
-            }
-            Rendered::Known(value) => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-            Rendered::Unknown { because } => {
-                return Err(Error::usage(because, "hosts: cannot depend on what hosts say"));
-            }
-        };
-        let select = |error: crate::inventory::SelectError, place: Option<crate::config::Place>| {
-            let mut diagnostic = Diagnostic::new(place, error.to_string(), "");
-            diagnostic.help = error.help();
-            Error::Input(Diagnostics(vec![diagnostic]))
-        };
-        let place = || play.hosts.place.clone().or_else(|| Some(play.place.clone()));
-        let hosts = self.inventory.select(&pattern).map_err(|error| select(error, place()))?;
-        let hosts = match &self.limit {
-            Some(limit) => self.inventory.limit(&hosts, limit).map_err(|error| select(error, None))?,
-            None => hosts,
-        };
-        Ok((pattern, hosts))
-    }
-}
-
 /// The value, or its mistakes among the others.
 fn keep<T>(result: Result<T, Diagnostics>, problems: &mut Diagnostics) -> Option<T> {
     result.map_err(|found| problems.extend(found)).ok()
 }
 
-/// The hosts that `--limit` leaves; none at all is an error.
-fn limited(inventory: &Inventory, limit: &str) -> Result<BTreeSet<String>, Error> {
+/// A `--limit` that leaves no host at all is a mistake.
+fn leaves_some(inventory: &Inventory, limit: &str) -> Result<(), Error> {
     let all: Vec<String> = inventory.hosts().map(|host| host.name.clone()).collect();
-    let left = inventory
-        .limit(&all, limit)
-        .map_err(|error| Error::Usage { message: format!("--limit {limit}: {error}"), hint: error.help() })?;
+    let left = inventory.limit(&all, limit);
+    let left =
+        left.map_err(|error| Error::Usage { message: format!("--limit {limit}: {error}"), hint: error.help() })?;
     if left.is_empty() {
-        return Err(Error::usage(
-            format!("--limit {limit} leaves no host"),
-            "`rollgate inventory --graph` shows groups and hosts",
-        ));
+        let message = format!("--limit {limit} leaves no host");
+        return Err(Error::usage(message, "`rollgate inventory --graph` shows groups and hosts"));
     }
-    Ok(left.into_iter().collect())
+    Ok(())
 }
 
 /// Values whose names say that they are secrets are never shown (S5).

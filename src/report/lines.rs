@@ -181,7 +181,11 @@ impl Lines {
             }
             EventKind::BakeStarted { batch, bake_ms, .. } => {
                 let head = format!("BAKE of batch {}", batch + 1);
-                format!("{} at {clock}: for {}\n", self.paint(Style::Strong, &head), span(Duration::from_millis(*bake_ms)))
+                format!(
+                    "{} at {clock}: for {}\n",
+                    self.paint(Style::Strong, &head),
+                    span(Duration::from_millis(*bake_ms))
+                )
             }
             EventKind::BatchEnded { batch, outcome, .. } => {
                 let style = if outcome == "aborted" { Style::Bad } else { Style::Strong };
