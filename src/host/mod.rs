@@ -15,6 +15,8 @@ pub use agent_files::{AGENT_VARIABLE, AgentFiles};
 pub use local::{LocalFleet, LocalHost};
 
 pub(crate) use agent_files::AgentFile;
+#[cfg(test)]
+pub(crate) use child::start_agent as start_agent_process;
 pub(crate) use identity::{home, user};
 pub(crate) use mux::Mux;
 pub(crate) use raw::{Process, collect, quote};

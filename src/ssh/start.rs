@@ -4,12 +4,11 @@
 //! channel and running one command; a cold start costs one more.
 
 use super::{
-    exec::{self, ChannelSink, ChannelSource},
+    exec,
     session::{Common, Session},
 };
 use crate::host::{
-    AgentFile, AgentFiles, HostError, Mux, Output, RunAs, Sink as _, Source as _, Stage, Tail, become_hint, ending,
-    quote,
+    AgentFile, AgentFiles, HostError, Mux, Output, RunAs, Sink, Source, Stage, Tail, become_hint, ending, quote,
 };
 use rollgate_agent::protocol::{Hello, PROTOCOL_VERSION, ToAgent, encode};
 use std::{
@@ -83,21 +82,22 @@ pub(crate) async fn start(
     let hello = encode(&ToAgent::Hello(hello)).map_err(|error| failed(error.to_string()))?;
     let files = common.options.agents.clone();
     let agents = agents(&files).await?;
-    let length = hello.len().to_string();
-    let known: Vec<String> = agents.iter().map(|agent| format!("{}:{}", agent.arch, agent.sha256)).collect();
-    let mut words = vec![script(), "rollgate", &length, state_dir.unwrap_or("-")];
-    words.extend(known.iter().map(String::as_str));
-    let line = shell_line(user, &words);
+    let words = words(&hello, &agents, state_dir);
+    let line = shell_line(user, &words.iter().map(String::as_str).collect::<Vec<_>>());
 
     let channel = session.channel().await?;
-    let (source, mut sink) = exec::exec_agent(channel, &line).await?;
-    // A connection that breaks here shows at the next read.
-    drop(sink.send(hello.clone()).await);
+    let (source, sink) = exec::exec_agent(channel, &line).await?;
     let stage = if user.is_some() { Stage::Become } else { Stage::Agent };
-    let starting =
-        Starting { source, sink, hello, agents, stage, seen: Vec::new(), stderr: Tail::default(), exit: None };
-    let limit = common.options.start_timeout;
-    starting.run(session.round_trip, limit).await.map_err(become_hint)
+    let starting = Starting::new(Box::new(source), Box::new(sink), hello, agents, stage);
+    starting.run(session.round_trip, common.options.start_timeout).await.map_err(become_hint)
+}
+
+/// The script and its arguments.
+fn words(hello: &[u8], agents: &[Arc<AgentFile>], state_dir: Option<&str>) -> Vec<String> {
+    let directory = state_dir.unwrap_or("-").to_owned();
+    let mut words = vec![script().to_owned(), "rollgate".to_owned(), hello.len().to_string(), directory];
+    words.extend(agents.iter().map(|agent| format!("{}:{}", agent.arch, agent.sha256)));
+    words
 }
 
 async fn agents(files: &AgentFiles) -> Result<Vec<Arc<AgentFile>>, HostError> {
@@ -110,8 +110,8 @@ async fn agents(files: &AgentFiles) -> Result<Vec<Arc<AgentFile>>, HostError> {
 }
 
 struct Starting {
-    source: ChannelSource,
-    sink: ChannelSink,
+    source: Box<dyn Source>,
+    sink: Box<dyn Sink>,
     hello: Vec<u8>,
     agents: Vec<Arc<AgentFile>>,
     /// What failed if the script does not even begin.
@@ -122,36 +122,52 @@ struct Starting {
 }
 
 impl Starting {
+    fn new(
+        source: Box<dyn Source>,
+        sink: Box<dyn Sink>,
+        hello: Vec<u8>,
+        agents: Vec<Arc<AgentFile>>,
+        stage: Stage,
+    ) -> Self {
+        Self { source, sink, hello, agents, stage, seen: Vec::new(), stderr: Tail::default(), exit: None }
+    }
+
     async fn run(mut self, round_trip: Duration, limit: Duration) -> Result<Mux, HostError> {
-        let (mut allowed, mut again) = (limit, false);
-        loop {
-            let line = tokio::time::timeout(allowed, self.line()).await.map_err(|_| self.silent(allowed))??;
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["start", ..] => break,
-                ["need", arch, coding, framing] if !again => {
-                    allowed = self.upload(arch, *coding == "gzip" && round_trip >= NEAR, limit).await?;
-                    if *framing == "exact" {
-                        self.send(self.hello.clone()).await;
-                    }
-                    again = *framing != "exact";
-                    // From here on the script has begun: a failure is the agent's.
-                    self.stage = Stage::Agent;
-                }
-                ["arch", arch] => return Err(self.no_agent(arch)),
-                ["fail", ..] => return Err(failed(line.strip_prefix("fail ").unwrap_or_default().to_owned())),
-                _ => return Err(failed(format!("the host answers {line:?} instead of starting the agent"))),
+        self.send_hello().await;
+        let mut line = self.line_within(limit).await?;
+        if let ["need", arch, coding, framing] = line.split_whitespace().collect::<Vec<_>>().as_slice() {
+            let exact = *framing == "exact";
+            let allowed = self.upload(arch, *coding == "gzip" && round_trip >= NEAR, limit).await?;
+            // From here on the script has begun: a failure is the agent's.
+            self.stage = Stage::Agent;
+            if exact {
+                self.send_hello().await;
+            }
+            line = self.line_within(allowed).await?;
+            if !exact && line.starts_with("start ") {
+                self.send_hello().await;
             }
         }
-        if again {
-            self.send(self.hello.clone()).await;
+        match line.split_once(' ') {
+            Some(("start", _)) => {}
+            Some(("arch", arch)) => return Err(self.no_agent(arch)),
+            Some(("fail", why)) => return Err(failed(why.to_owned())),
+            _ => return Err(failed(format!("the host answers {line:?} instead of starting the agent"))),
         }
-        let Self { source, sink, seen, .. } = self;
-        let serving = Mux::start(Box::new(source), Box::new(sink), &seen, Stage::Agent);
+        let serving = Mux::start(self.source, self.sink, &self.seen, Stage::Agent);
         match tokio::time::timeout(limit, serving).await {
             Ok(mux) => mux,
             Err(_) => Err(failed(format!("the agent was started and said nothing within {limit:?}"))),
         }
+    }
+
+    async fn send_hello(&mut self) {
+        // A connection that breaks here shows at the next read.
+        drop(self.sink.send(self.hello.clone()).await);
+    }
+
+    async fn line_within(&mut self, limit: Duration) -> Result<String, HostError> {
+        tokio::time::timeout(limit, self.line()).await.map_err(|_| self.silent(limit))?
     }
 
     /// The next line of the script, without its mark; what other programs print before it is passed over.
@@ -245,11 +261,6 @@ impl Starting {
             }
         }
     }
-
-    async fn send(&mut self, bytes: Vec<u8>) {
-        // A connection that breaks here shows at the next read.
-        drop(self.sink.send(bytes).await);
-    }
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
@@ -261,33 +272,5 @@ fn failed(message: String) -> HostError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_script_is_safe_in_single_quotes_of_every_login_shell() {
-        let script = script();
-        assert!(script.contains("exec \"$d/rollgate-agent\" --stdio"), "the script is there");
-        for forbidden in ['\'', '\\', '!', '\n'] {
-            assert!(!script.contains(forbidden), "{forbidden:?} in {script}");
-        }
-    }
-
-    #[test]
-    fn the_script_is_correct_shell() {
-        for shell in [&["dash"][..], &["bash", "--posix"], &["busybox", "sh"]] {
-            let mut command = std::process::Command::new(shell[0]);
-            match command.args(&shell[1..]).args(["-n", "-c", script()]).output() {
-                Ok(output) => assert!(output.status.success(), "{shell:?}: {output:?}"),
-                Err(_) => eprintln!("SKIPPED: {shell:?} is not installed"),
-            }
-        }
-    }
-
-    #[test]
-    fn becoming_the_login_user_needs_no_sudo() {
-        assert_eq!(become_user(&RunAs::Become("root".into()), "root"), None);
-        assert_eq!(become_user(&RunAs::Become("root".into()), "ops"), Some("root"));
-        assert_eq!(shell_line(Some("web"), &["id", "x"]), "exec sudo -n -H -u 'web' /bin/sh -c 'id' 'x'");
-    }
-}
+#[path = "start_tests.rs"]
+mod tests;

@@ -82,7 +82,7 @@ impl Sshd {
             here.join("setup"),
             format!(
                 "set -e\nmount --bind {show}/passwd /etc/passwd\nmkdir -p /run/sshd {home}\nchown 4242:4242 {home}\n\
-                 mount -t tmpfs -o mode=755 none /var/lib/rollgate 2>/dev/null || true\n{}\n\
+                 mount -t tmpfs -o mode=755 none /var/lib\n{}\n\
                  exec /usr/sbin/sshd -D -e -f {show}/sshd_config\n",
                 options.setup,
                 home = home.display(),
