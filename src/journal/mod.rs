@@ -11,6 +11,7 @@ pub use error::JournalError;
 pub use event::{
     EVENT_VERSION, Event, EventKind, FinalHost, HostState, ProbePhase, Recap, StepId, StepInfo, StepStatus, StopCause,
 };
+pub(crate) use line::hex;
 pub use reader::Reader;
 pub use run_dir::{Lock, RunDir, new_run_id, state_dir};
 pub use writer::{Ack, Acks, Writer};

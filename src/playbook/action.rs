@@ -254,7 +254,8 @@ impl Loader {
         }
         let on_host = remote.is_some_and(|at| boolean(&params[at].value.value) == Some(true));
         if on_host || given("src").is_none() {
-            let accepted = Accepted { module: "copy", spec, hidden: &[], extra: &[], unbuilt: &[] };
+            let hidden = ["content_b64"];
+            let accepted = Accepted { module: "copy", spec, hidden: &hidden, extra: &[], unbuilt: &[] };
             return Some(Action::Agent(self.module_args(&accepted, params, &call.place)));
         }
         if let Some(at) = given("content") {

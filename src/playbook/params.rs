@@ -57,11 +57,16 @@ impl Accepted<'_> {
             .params
             .iter()
             .find(|param| param.name == name || param.aliases.contains(&name))
-            .filter(|param| !self.hidden.contains(&param.name))
+            .filter(|param| !self.is_hidden(param.name))
+    }
+
+    /// Whether only the controller gives this parameter.
+    fn is_hidden(&self, name: &str) -> bool {
+        self.hidden.contains(&name) || name.starts_with('_')
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        let own = self.spec.params.iter().map(|param| param.name).filter(|name| !self.hidden.contains(name));
+        let own = self.spec.params.iter().map(|param| param.name).filter(|name| !self.is_hidden(name));
         own.chain(self.extra.iter().map(|(name, _)| *name))
     }
 }
@@ -142,7 +147,7 @@ impl Loader {
     }
 
     fn missing_params(&mut self, accepted: &Accepted<'_>, given: &BTreeMap<String, Template>, at: &Place) {
-        let own = accepted.spec.params.iter().filter(|param| param.required && !accepted.hidden.contains(&param.name));
+        let own = accepted.spec.params.iter().filter(|param| param.required && !accepted.is_hidden(param.name));
         let extra = accepted.extra.iter().filter(|(_, required)| *required).map(|(name, _)| *name);
         let mut missing: Vec<&str> =
             own.map(|param| param.name).chain(extra).filter(|n| !given.contains_key(*n)).collect();
@@ -151,10 +156,10 @@ impl Loader {
             self.error(at, format!("`{}` needs `{name}`", accepted.module), format!("`{name}` is missing"));
         }
         for group in accepted.spec.require_one_of {
-            let hidden = group.iter().any(|name| accepted.hidden.contains(name));
-            if !hidden && !group.iter().any(|name| given.contains_key(*name)) {
-                let names = group.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
-                self.error(at, format!("`{}` needs {names}", accepted.module), "neither is given");
+            let names: Vec<String> =
+                group.iter().filter(|name| !accepted.is_hidden(name)).map(|name| format!("`{name}`")).collect();
+            if !names.is_empty() && !group.iter().any(|name| given.contains_key(*name)) {
+                self.error(at, format!("`{}` needs {}", accepted.module, names.join(" or ")), "none is given");
             }
         }
     }

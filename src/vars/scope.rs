@@ -56,6 +56,11 @@ impl Scope {
         &self.0.host
     }
 
+    /// Whether the inventory has this host.
+    pub(super) fn known(&self) -> bool {
+        self.0.world.inventory().host(&self.0.host).is_some()
+    }
+
     /// The same with one more map of variables.
     pub(super) fn add(&self, layer: Layer, map: Arc<VarMap>) -> Self {
         if map.is_empty() {

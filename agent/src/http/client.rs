@@ -1,8 +1,9 @@
 //! One exchange over one connection, within one deadline.
 
-use super::resolve::{Endpoint, Resolver, resolve};
+use super::resolve::{Endpoint, Resolver, host_resolver, resolve};
 use super::response::{HttpError, Response, read_response};
 use super::url::Url;
+use crate::serve::Control;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// How long to wait before a full listen queue of a Unix socket is tried again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest that a read or write goes on without looking whether the request is cancelled.
+const SLICE: Duration = Duration::from_millis(200);
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -36,11 +40,11 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// See [`HttpError`]; a header name or value that would break the message is [`HttpError::Malformed`].
-pub fn exchange(request: &Request<'_>, resolver: &dyn Resolver) -> Result<Response, HttpError> {
+pub fn exchange(request: &Request<'_>, control: &Control) -> Result<Response, HttpError> {
     let message = encode(request)?;
     let deadline = Instant::now() + request.timeout;
-    let stream = open(request.endpoint, deadline, request.timeout, resolver)?;
-    let mut stream = Deadlined { stream, deadline };
+    let stream = open(request.endpoint, deadline, request.timeout, &host_resolver(control))?;
+    let mut stream = Deadlined { stream, deadline, control };
     let timed_out = |error: HttpError| {
         if error.is_timeout() {
             HttpError::TimedOut { place: request.endpoint.to_string(), after_ms: request.timeout.as_millis() }
@@ -163,29 +167,44 @@ impl Write for Stream {
     }
 }
 
-/// A stream whose every call ends by one instant, so that a server that drips bytes cannot hold a probe.
-struct Deadlined {
+/// A stream whose every call ends by one instant, so that a server that drips bytes cannot hold a probe, and soon after
+/// the request is cancelled.
+struct Deadlined<'a> {
     stream: Stream,
     deadline: Instant,
+    control: &'a Control,
 }
 
-impl Deadlined {
+impl Deadlined<'_> {
     fn arm(&self) -> std::io::Result<()> {
-        self.stream.set_timeouts(left(self.deadline).ok_or(std::io::ErrorKind::TimedOut)?)
+        if self.control.ended().is_some() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_timeouts(left(self.deadline).ok_or(std::io::ErrorKind::TimedOut)?.min(SLICE))
     }
 }
 
-impl Read for Deadlined {
+impl Read for Deadlined<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.arm()?;
-        self.stream.read(buffer)
+        loop {
+            self.arm()?;
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
     }
 }
 
-impl Write for Deadlined {
+impl Write for Deadlined<'_> {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.arm()?;
-        self.stream.write(buffer)
+        loop {
+            self.arm()?;
+            match self.stream.write(buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -234,13 +253,9 @@ fn is_token(text: &str) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::net::{IpAddr, TcpListener};
+    use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
     use std::thread::JoinHandle;
-
-    fn nobody(name: &str) -> Result<Vec<IpAddr>, String> {
-        Err(format!("{name} is asked of nobody"))
-    }
 
     /// Answers one connection with fixed bytes and returns the request's head.
     pub(crate) fn serve_once(answer: &'static [u8]) -> (u16, JoinHandle<String>) {
@@ -272,7 +287,7 @@ pub(crate) mod tests {
 
     fn get(url: &Url, endpoint: &Endpoint, timeout: Duration) -> Result<Response, HttpError> {
         let request = Request { method: "GET", url, endpoint, headers: &[], body: b"", timeout, max_body: 1 << 20 };
-        exchange(&request, &nobody)
+        exchange(&request, &Control::default())
     }
 
     fn tcp(port: u16) -> Endpoint {
@@ -293,7 +308,7 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(20),
             max_body: 99,
         };
-        let answer = exchange(&request, &nobody).unwrap();
+        let answer = exchange(&request, &Control::default()).unwrap();
         assert_eq!((answer.status, answer.body.as_slice()), (201, b"ok".as_slice()));
         let seen = server.join().unwrap();
         assert!(seen.starts_with(&format!("POST /a?b HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")), "{seen}");
@@ -327,7 +342,7 @@ pub(crate) mod tests {
         let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = deaf.local_addr().unwrap().port();
         assert!(matches!(get(&url, &tcp(port), short), Err(HttpError::TimedOut { .. })));
-        let name = Endpoint::Tcp { host: "no.such.name".to_owned(), port: 1 };
+        let name = Endpoint::Tcp { host: "no-such-host.invalid".to_owned(), port: 1 };
         assert!(matches!(get(&url, &name, short), Err(HttpError::Lookup { .. })));
         let absent = Endpoint::Unix("/nonexistent/sock".into());
         assert!(matches!(get(&url, &absent, short), Err(HttpError::Connect { .. })));
@@ -351,6 +366,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_cancelled_request_does_not_wait_for_its_answer() {
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse("http://127.0.0.1/").unwrap();
+        let endpoint = tcp(deaf.local_addr().unwrap().port());
+        let timeout = Duration::from_secs(600);
+        let request =
+            Request { method: "GET", url: &url, endpoint: &endpoint, headers: &[], body: b"", timeout, max_body: 9 };
+        let control = Control::default();
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| exchange(&request, &control));
+            let (_held, _) = deaf.accept().unwrap();
+            control.cancel();
+            assert!(asking.join().unwrap().is_err());
+        });
+    }
+
+    #[test]
     fn a_header_cannot_smuggle_another() {
         let url = Url::parse("http://127.0.0.1/").unwrap();
         let headers = [("X".to_owned(), "a\r\nY: b".to_owned())];
@@ -363,6 +395,6 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(1),
             max_body: 9,
         };
-        assert!(matches!(exchange(&request, &nobody), Err(HttpError::Malformed(_))));
+        assert!(matches!(exchange(&request, &Control::default()), Err(HttpError::Malformed(_))));
     }
 }

@@ -2,9 +2,9 @@
 //! before the file is put in place.
 
 use super::docker_facts::{
-    Flag, Owner, SUBGID, SUBUID, SubidFile, UNIT, conflicts, dockerd_validates, find_program, text_if_exists,
-    unit_flags,
+    Flag, Owner, SUBGID, SUBUID, SubidFile, UNIT, conflicts, dockerd_validates, text_if_exists, unit_flags,
 };
+use super::programs::find_program;
 use super::{Context, ModuleError};
 use crate::accounts;
 use crate::json::parse_strict;

@@ -1,6 +1,9 @@
 //! The module trait and the table of modules.
 
-use super::{Context, ModuleSpec, ParamError, command, copy, docker_facts, file, lineinfile, shell};
+use super::{
+    Context, ModuleSpec, ParamError, command, copy, docker_facts, file, group, lineinfile, shell, slurp, stat, systemd,
+    uri, user, wait_for,
+};
 use crate::protocol::{ModuleCall, TaskReport};
 use crate::serve::RunError;
 use crate::undo::UndoError;
@@ -64,8 +67,16 @@ const MODULES: &[(&ModuleSpec, Build)] = &[
     (&copy::SPEC, copy::build),
     (&docker_facts::SPEC, docker_facts::build),
     (&file::SPEC, file::build),
+    (&group::SPEC, group::build),
     (&lineinfile::SPEC, lineinfile::build),
     (&shell::SPEC, shell::build),
+    (&slurp::SPEC, slurp::build),
+    (&stat::SPEC, stat::build),
+    (&systemd::SPEC, systemd::build),
+    (&systemd::SERVICE_SPEC, systemd::build),
+    (&uri::SPEC, uri::build),
+    (&user::SPEC, user::build),
+    (&wait_for::SPEC, wait_for::build),
 ];
 
 /// The modules' descriptions, by name.

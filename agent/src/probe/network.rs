@@ -23,7 +23,7 @@ pub(super) fn get(address: &str, unix_socket: Option<&str>, timeout: Duration, c
     let request =
         Request { method: "GET", url: &url, endpoint: &endpoint, headers: &[], body: b"", timeout, max_body: JSON_CAP };
     let answer = match url.scheme {
-        Scheme::Http => exchange(&request, &host_resolver(control)),
+        Scheme::Http => exchange(&request, control),
         Scheme::Https => curl(&request, true, control),
     };
     match answer {

@@ -6,11 +6,12 @@ use super::engine::{Engine, OLDEST};
 use super::host;
 use super::module::Params;
 use super::paths::{DAEMON_JSON, DATA_ROOT, SNAP, SUBGID, SUBUID, UNIT, text_if_exists};
-use super::query::{Docker, Silence, find_program};
+use super::query::{Docker, Silence};
 use super::subid::{Choice, Owner, SubidFile, SubidProblem, Wish, choose};
 use super::unit::{Flag, argv_of_show, argv_of_unit, conflicts, environment_file, flags};
 use super::version;
 use crate::accounts;
+use crate::modules::programs::find_program;
 use crate::modules::{Context, ModuleError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ pub(super) fn collect(cx: &Context, params: &Params) -> Result<Value, ModuleErro
     merge(
         &mut facts,
         json!({
+            "userns_remap": remap_facts(&config, &flags, &ids),
             "daemon_json": config.to_json(),
             "unit": {
                 "name": UNIT, "exists": unit.exists, "active": unit.active == "active", "enabled": unit.enabled,
@@ -297,6 +299,20 @@ impl Ids {
             "merged": merged,
         })
     }
+}
+
+/// What the engine is told to remap to, and whether that is the user asked about; `default` is moby's word for dockremap.
+fn remap_facts(config: &ConfigFile, flags: &[Flag], ids: &Ids) -> Value {
+    let flag = flags.iter().find(|flag| flag.directive == "userns-remap").and_then(|flag| flag.value.as_deref());
+    let value = flag.or_else(|| config.string("userns-remap")).filter(|value| !value.is_empty());
+    let user = value.and_then(|value| value.split(':').next()).unwrap_or_default();
+    let user = if user == "default" { "dockremap" } else { user };
+    let by_id = ids.user.as_ref().is_some_and(|known| known.uid.to_string() == user);
+    json!({
+        "value": value,
+        "source": value.map(|_| if flag.is_some() { "flag" } else { "file" }),
+        "is_user": by_id || (value.is_some() && user == ids.user_name),
+    })
 }
 
 fn config_path(flags: &[Flag]) -> PathBuf {

@@ -24,6 +24,7 @@
 //! | `root_dir` | the root in use (`…/100000.100000` under a remap) |
 //! | `remapped_root` | the root that the chosen range leads to; null without a range |
 //! | `remapped_as_wanted` | remapping is on and `root_dir` is `remapped_root` |
+//! | `userns_remap` | the setting: `value source is_user`; `source` is `file` or `flag`; `is_user`: it means `userns_remap_user` (`default` is dockremap) |
 //! | `data_root` | `path exists mode owner group uid gid remapped[]` of the root without a remap's directory; each of `remapped` has `name path uid gid empty` |
 //! | `free_mb`, `free_inodes` | of the data root's file system, for root; inodes null where it has no fixed number |
 //! | `config_free_mb`, `config_free_inodes` | the same for the directory of daemon.json |
@@ -56,6 +57,5 @@ mod version;
 pub(super) use collect::{dockerd_validates, unit_flags};
 pub(super) use module::{SPEC, build};
 pub(super) use paths::{SUBGID, SUBUID, UNIT, text_if_exists};
-pub(super) use query::find_program;
 pub(super) use subid::{Owner, SubidFile};
 pub(super) use unit::{Flag, conflicts};

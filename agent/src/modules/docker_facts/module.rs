@@ -150,6 +150,7 @@ mod tests {
         "user",
         "userns",
         "userns_problem",
+        "userns_remap",
         "userns_usable",
         "version",
         "version_supported",

@@ -11,9 +11,6 @@ use std::time::Duration;
 /// How many containers one `docker inspect` is asked about: about 10 kB each, within the captured output's cap.
 const INSPECT_AT_ONCE: usize = 64;
 
-/// Directories that `sudo` and service managers may have left out of PATH.
-const MORE_PATHS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
 /// Why the engine says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Silence {
@@ -130,14 +127,4 @@ impl<'a> Docker<'a> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// Finds an executable file in PATH and the usual directories.
-pub(in crate::modules) fn find_program(cx: &Context, name: &str) -> Option<PathBuf> {
-    let path = cx.environment.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
-    path.split(':')
-        .filter(|directory| directory.starts_with('/'))
-        .chain(MORE_PATHS)
-        .map(|directory| PathBuf::from(directory).join(name))
-        .find(|file| file.is_file() && rustix::fs::access(file.as_path(), rustix::fs::Access::EXEC_OK).is_ok())
 }

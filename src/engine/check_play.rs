@@ -1,0 +1,88 @@
+//! A play with `rollout:` in check mode: each host runs its own list, and nothing is changed.
+
+use super::{
+    context::{PlayCx, RunCx},
+    once::Once,
+    rollout_play::{HostEnd, PlayEnd},
+    stop::Level,
+    task_end::ListEnd,
+    unit::Unit,
+};
+use crate::{
+    journal::{EventKind, HostState},
+    playbook::Play,
+    rollout::Resolved,
+    vars::Batch,
+};
+use futures::StreamExt;
+use std::sync::Arc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Checks a play over these units, in order.
+pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize, units: Vec<Unit>) -> PlayEnd {
+    let order: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
+    let resolved = Resolved::new(play, &order, run.options.forks);
+    let forks = run.options.forks.max(1);
+    run.desk.emit(EventKind::PlayStarted {
+        play: index,
+        name: play.name.clone(),
+        batches: resolved.batches,
+        rollout: true,
+        resolved: resolved.sentences,
+    });
+    let batch = Batch { all: order.clone(), active: order.clone(), batch: order.clone() };
+    run.world.set_batch(play, &batch);
+    let once = Once::default();
+    order.iter().for_each(|host| once.enter(host));
+    let cx = Arc::new(PlayCx { index, play: Arc::clone(play), once: Some(once), batch: order.clone(), check: true });
+    let work = units.into_iter().map(|mut unit| {
+        unit.play = Arc::clone(&cx);
+        async move {
+            // In a task of its own, so that hosts are served by all cores.
+            let work = tokio::spawn(async move {
+                say(&unit, HostState::Running, None);
+                let end = unit.run_list().await;
+                (unit, end)
+            });
+            AbortOnDropHandle::new(work).await.ok()
+        }
+    });
+    let all = futures::stream::iter(work).buffered(forks).collect::<Vec<_>>();
+    let ends = tokio::select! {
+        ends = all => ends,
+        () = run.desk.until(Level::Kill) => Vec::new(),
+    };
+    let (mut hosts, mut kept) = (Vec::new(), Vec::new());
+    for (unit, end) in ends.into_iter().flatten() {
+        hosts.push(host_end(&unit, end));
+        kept.push(unit);
+    }
+    run.desk.emit(EventKind::PlayEnded { play: index });
+    let level = run.desk.stopped().level;
+    PlayEnd { hosts, units: kept, stop: level > Level::None, paused: level == Level::Pause }
+}
+
+fn host_end(unit: &Unit, end: ListEnd) -> HostEnd {
+    let lost = matches!(end, ListEnd::Unreachable(_));
+    let (state, reason) = match end {
+        ListEnd::Done if unit.changed => (HostState::Changed, None),
+        ListEnd::Done => (HostState::Unchanged, None),
+        ListEnd::Failed(why) => (HostState::Failed, Some(why)),
+        ListEnd::Unreachable(why) => (HostState::NeverStarted, Some(format!("unreachable: {why}"))),
+        ListEnd::Stopped => (HostState::NeverStarted, Some("stopped".to_owned())),
+    };
+    say(unit, state, reason.clone());
+    HostEnd {
+        host: unit.name.clone(),
+        state,
+        reason,
+        recap: unit.recap,
+        unreachable_before: lost,
+        out: !matches!(state, HostState::Changed | HostState::Unchanged),
+    }
+}
+
+fn say(unit: &Unit, state: HostState, reason: Option<String>) {
+    let host = unit.name.clone();
+    unit.run.desk.emit(EventKind::HostChanged { play: unit.play.index, host, state, reason });
+}

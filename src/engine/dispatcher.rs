@@ -1,0 +1,511 @@
+//! The linearising point: one task through which everything passes that happens in a run.
+//!
+//! A unit of work asks before it acts. The dispatcher writes the intent to the journal, shows the event to the sinks once
+//! it is on disk, and only then grants the permit. Aborts are decided here too, so that in the order of the journal no
+//! permit follows an abort.
+
+use super::stop::{Level, Signal, Stop, StopRequest, on_failure_key};
+use crate::{
+    clock::Clock,
+    journal::{Ack, Acks, Event, EventKind, StopCause, Writer},
+    playbook::OnFailure,
+    report::Sink,
+    secrets::Redactor,
+};
+use std::{collections::VecDeque, sync::Arc};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What a unit wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// Begin with a host. Refused from a pause on.
+    Start,
+    /// Run a step. Refused from an abort on.
+    Step,
+    /// A step that the controller does by itself: like the others, but nobody waits for the disk.
+    Local,
+    /// Undo. Refused only when killed, or when nothing can be written down any more.
+    Rollback,
+}
+
+/// The answer to an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permit {
+    /// The intent is on disk.
+    Granted,
+    /// It must not be done, and nothing was written.
+    Denied,
+}
+
+enum Message {
+    Emit(EventKind),
+    Ask { permission: Permission, intent: EventKind, answer: oneshot::Sender<Permit> },
+    Stop(StopRequest),
+    Policy(OnFailure),
+    Continue,
+    Close(oneshot::Sender<()>),
+}
+
+/// A unit's way to the dispatcher. The channel is unbounded: units wait for the answers to their asks, so what is in it
+/// is bounded by the hosts in flight.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    inbox: mpsc::UnboundedSender<Message>,
+    stop: watch::Receiver<Stop>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
+}
+
+impl Desk {
+    /// Says that something happened.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        // A dispatcher that has ended has said why; nobody listens any more.
+        let _ = self.inbox.send(Message::Emit(kind));
+    }
+
+    /// Asks to do something; returns when the intent is on disk.
+    pub(crate) async fn ask(&self, permission: Permission, intent: EventKind) -> Permit {
+        let (answer, permit) = oneshot::channel();
+        if self.inbox.send(Message::Ask { permission, intent, answer }).is_err() {
+            return Permit::Denied;
+        }
+        permit.await.unwrap_or(Permit::Denied)
+    }
+
+    /// Asks the run to stop; the first request of a level wins.
+    pub(crate) fn stop(&self, request: StopRequest) {
+        let _ = self.inbox.send(Message::Stop(request));
+    }
+
+    /// Says what follows an abort that does not say so itself.
+    pub(crate) fn policy(&self, then: OnFailure) {
+        let _ = self.inbox.send(Message::Policy(then));
+    }
+
+    /// Takes an abort back: the batch it ended is over and the run goes on (`on_failure: continue`). An operator's abort and
+    /// a lost journal stay: the caller asks for nothing else.
+    pub(crate) async fn go_on(&self) {
+        if self.inbox.send(Message::Continue).is_ok() {
+            let mut stop = self.stop.clone();
+            let _ = stop.wait_for(|stop| stop.level != Level::Abort).await;
+        }
+    }
+
+    /// Waits until the run is told to stop further than this; for ever if it never is.
+    pub(crate) async fn above(&self, level: Level) {
+        let mut stop = self.stop.clone();
+        let gone = stop.wait_for(|stop| stop.level > level).await.is_err();
+        if gone && level == Level::Kill {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How far the run has been told to stop.
+    pub(crate) fn stopped(&self) -> Stop {
+        let mut stop = self.stop.borrow().clone();
+        if self.stop.has_changed().is_err() {
+            // Without a dispatcher nothing can be written down any more.
+            stop.level = Level::Kill;
+            stop.journal_lost = true;
+        }
+        stop
+    }
+
+    /// Waits until the run is told to stop at least so far; for ever if it never is.
+    pub(crate) async fn until(&self, level: Level) {
+        let mut stop = self.stop.clone();
+        // An error is a dispatcher that has ended: a kill.
+        let _ = stop.wait_for(|stop| stop.level >= level).await;
+    }
+
+    /// Writes and shows everything said so far, ends the journal and the sinks.
+    pub(crate) async fn close(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.inbox.send(Message::Close(done)).is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+/// What the dispatcher needs.
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) redactor: Redactor,
+    pub(crate) sinks: Vec<Box<dyn Sink>>,
+    pub(crate) journal: Option<(Writer, Acks)>,
+    pub(crate) signals: mpsc::Receiver<Signal>,
+}
+
+struct Pending {
+    event: Arc<Event>,
+    permit: Option<oneshot::Sender<Permit>>,
+}
+
+pub(crate) struct Dispatcher {
+    clock: Clock,
+    redactor: Redactor,
+    sinks: Vec<Box<dyn Sink>>,
+    journal: Option<Writer>,
+    pending: VecDeque<Pending>,
+    seq: u64,
+    policy: OnFailure,
+    stop: watch::Sender<Stop>,
+}
+
+impl Dispatcher {
+    /// Starts the dispatcher's task.
+    pub(crate) fn start(parts: Parts) -> Desk {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(Stop::default());
+        let (journal, acks) = parts.journal.unzip();
+        let dispatcher = Self {
+            clock: parts.clock,
+            redactor: parts.redactor,
+            sinks: parts.sinks,
+            journal,
+            pending: VecDeque::new(),
+            seq: 0,
+            policy: OnFailure::Pause,
+            stop,
+        };
+        tokio::spawn(dispatcher.serve(inbox, acks, parts.signals));
+        Desk { inbox: sender, stop: stopped }
+    }
+
+    async fn serve(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Message>,
+        mut acks: Option<Acks>,
+        mut signals: mpsc::Receiver<Signal>,
+    ) {
+        let mut closing = None;
+        loop {
+            if closing.is_some() && self.pending.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(signal) = signals.recv() => self.signal(signal),
+                Some(ack) = next(&mut acks) => self.acknowledged(ack),
+                message = inbox.recv() => match message {
+                    None => break,
+                    Some(Message::Close(done)) => closing = Some(done),
+                    Some(message) => self.handle(message),
+                },
+            }
+        }
+        if let Some(journal) = self.journal.take() {
+            journal.close().await;
+        }
+        self.sinks.iter_mut().for_each(|sink| sink.finish());
+        if let Some(done) = closing {
+            let _ = done.send(());
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Emit(kind) => self.record(kind, None, false),
+            Message::Ask { permission, intent, answer } => {
+                if self.permits(permission) {
+                    self.record(intent, Some(answer), permission != Permission::Local);
+                } else {
+                    let _ = answer.send(Permit::Denied);
+                }
+            }
+            Message::Stop(StopRequest::Pause { cause }) => self.pause(cause),
+            Message::Stop(StopRequest::Abort { cause, evidence, then }) => self.abort(cause, evidence, then),
+            Message::Policy(then) => self.policy = then,
+            Message::Continue => {
+                self.stop.send_if_modified(|stop| {
+                    let lasting = matches!(
+                        stop.cause,
+                        Some(StopCause::Signal { .. } | StopCause::Operator { .. } | StopCause::Journal { .. })
+                    );
+                    let ends = stop.level == Level::Abort && !lasting;
+                    if ends {
+                        *stop = Stop::default();
+                    }
+                    ends
+                });
+            }
+            Message::Close(_) => {}
+        }
+    }
+
+    fn permits(&self, permission: Permission) -> bool {
+        let stop = self.stop.borrow();
+        let below = match permission {
+            Permission::Start => Level::Pause,
+            Permission::Step | Permission::Local => Level::Abort,
+            Permission::Rollback => Level::Kill,
+        };
+        stop.level < below && !stop.journal_lost
+    }
+
+    /// The first signal pauses, the second aborts, the third kills (rollout.md R21 and 2.4).
+    fn signal(&mut self, signal: Signal) {
+        let cause = StopCause::Signal { signal: signal.name().to_owned() };
+        let level = self.stop.borrow().level;
+        match level {
+            Level::None => self.pause(cause),
+            Level::Pause => self.abort(cause, "An operator asked twice.".to_owned(), None),
+            Level::Abort => {
+                self.record(EventKind::Killed { cause: cause.clone() }, None, true);
+                self.raise(Level::Kill, cause, String::new(), None);
+            }
+            Level::Kill => {}
+        }
+    }
+
+    fn pause(&mut self, cause: StopCause) {
+        if self.stop.borrow().level < Level::Pause {
+            self.record(EventKind::Paused { cause: cause.clone() }, None, true);
+            self.raise(Level::Pause, cause, String::new(), None);
+        }
+    }
+
+    fn abort(&mut self, cause: StopCause, evidence: String, then: Option<OnFailure>) {
+        if self.stop.borrow().level < Level::Abort {
+            let follows = on_failure_key(then.unwrap_or(self.policy)).to_owned();
+            let kind = EventKind::Aborted { cause: cause.clone(), evidence: evidence.clone(), then: follows };
+            self.record(kind, None, true);
+            self.raise(Level::Abort, cause, evidence, then);
+        }
+    }
+
+    fn raise(&self, level: Level, cause: StopCause, evidence: String, then: Option<OnFailure>) {
+        self.stop.send_modify(|stop| {
+            stop.level = level;
+            stop.cause = Some(cause);
+            stop.evidence = evidence;
+            stop.then = then;
+        });
+    }
+
+    /// Gives an event its place, hands it to the journal, and holds it back until the journal has it.
+    fn record(&mut self, kind: EventKind, permit: Option<oneshot::Sender<Permit>>, sync: bool) {
+        self.seq += 1;
+        let event = Arc::new(Event {
+            seq: self.seq,
+            at: self.clock.wall(),
+            elapsed_ms: self.clock.elapsed_ms(),
+            kind: self.redacted(kind),
+        });
+        let sync = sync || matches!(event.kind, EventKind::Aborted { .. } | EventKind::RunEnded { .. });
+        let lost = self.stop.borrow().journal_lost;
+        self.pending.push_back(Pending { event: event.clone(), permit });
+        match &self.journal {
+            Some(journal) if !lost => {
+                if journal.submit(event, sync).is_err() {
+                    self.journal_lost("the journal's writer has ended");
+                }
+            }
+            _ => self.release(self.seq, !lost),
+        }
+    }
+
+    fn acknowledged(&mut self, ack: Ack) {
+        match ack {
+            Ack::Written { through, reserve_used } => {
+                self.release(through, true);
+                if reserve_used {
+                    let cause = StopCause::Journal { error: "no space left on the controller's disk".to_owned() };
+                    self.abort(cause, "The journal is written to its reserve.".to_owned(), None);
+                }
+            }
+            Ack::Failed { error } => self.journal_lost(&error),
+        }
+    }
+
+    /// Nothing may happen on a host that is not recorded first: from here on nothing is granted.
+    fn journal_lost(&mut self, error: &str) {
+        let cause = StopCause::Journal { error: error.to_owned() };
+        let already = self.stop.borrow().level;
+        self.stop.send_modify(|stop| stop.journal_lost = true);
+        self.release(self.seq, false);
+        if already < Level::Abort {
+            self.abort(cause, "The journal cannot be written.".to_owned(), Some(OnFailure::Pause));
+        }
+    }
+
+    /// Shows the events up to `through` and answers those who wait for them.
+    fn release(&mut self, through: u64, on_disk: bool) {
+        while self.pending.front().is_some_and(|pending| pending.event.seq <= through) {
+            let Some(pending) = self.pending.pop_front() else { return };
+            for sink in &mut self.sinks {
+                sink.event(&pending.event);
+            }
+            if let Some(permit) = pending.permit {
+                let _ = permit.send(if on_disk { Permit::Granted } else { Permit::Denied });
+            }
+        }
+    }
+
+    /// The event without secrets. Secrets are rare, so most events are not touched.
+    fn redacted(&self, kind: EventKind) -> EventKind {
+        if self.redactor.is_empty() {
+            return kind;
+        }
+        let Ok(mut value) = serde_json::to_value(&kind) else { return kind };
+        let before = value.clone();
+        self.redactor.redact_value(&mut value);
+        if value == before {
+            return kind;
+        }
+        // A secret that is a word of the format itself (a host's name, a state) cannot be taken out of the event.
+        serde_json::from_value(value).ok().filter(|clean| *clean != EventKind::Unknown).unwrap_or_else(|| {
+            EventKind::Warning {
+                host: None,
+                message: "An event was withheld: a secret is the name of something in it.".to_owned(),
+            }
+        })
+    }
+}
+
+async fn next(acks: &mut Option<Acks>) -> Option<Ack> {
+    match acks {
+        Some(acks) => match acks.recv().await {
+            Some(ack) => Some(ack),
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Reader, RunDir};
+    use std::sync::Mutex;
+
+    struct Record(Arc<Mutex<Vec<Event>>>);
+
+    impl Sink for Record {
+        fn event(&mut self, event: &Event) {
+            self.0.lock().expect("lock").push(event.clone());
+        }
+    }
+
+    struct Bench {
+        desk: Desk,
+        signals: mpsc::Sender<Signal>,
+        seen: Arc<Mutex<Vec<Event>>>,
+        run: RunDir,
+        _state: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let state = tempfile::tempdir().expect("a directory");
+        let run = RunDir::create(state.path(), "r1").expect("made");
+        let journal = Writer::create(&run).expect("begins");
+        bench_with(state, run, journal)
+    }
+
+    fn bench_with(state: tempfile::TempDir, run: RunDir, journal: (Writer, Acks)) -> Bench {
+        let (signals, receiver) = mpsc::channel(4);
+        let seen = Arc::default();
+        let redactor = Redactor::new();
+        redactor.add("hunter22");
+        let desk = Dispatcher::start(Parts {
+            clock: Clock::system(),
+            redactor,
+            sinks: vec![Box::new(Record(Arc::clone(&seen)))],
+            journal: Some(journal),
+            signals: receiver,
+        });
+        Bench { desk, signals, seen, run, _state: state }
+    }
+
+    fn note(message: &str) -> EventKind {
+        EventKind::Warning { host: None, message: message.to_owned() }
+    }
+
+    fn on_disk(bench: &Bench) -> Vec<Event> {
+        Reader::open(&bench.run.journal()).expect("sound").into_events()
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_given_only_after_its_intent_is_on_disk() {
+        let bench = bench();
+        for number in 0..20 {
+            bench.desk.emit(note("between"));
+            let text = format!("intent {number}");
+            assert_eq!(bench.desk.ask(Permission::Step, note(&text)).await, Permit::Granted);
+            assert!(on_disk(&bench).iter().any(|event| event.kind == note(&text)));
+        }
+        bench.desk.close().await;
+        assert_eq!(*bench.seen.lock().expect("lock"), on_disk(&bench), "sinks see what the journal holds");
+    }
+
+    #[tokio::test]
+    async fn after_an_abort_only_rollbacks_are_permitted_and_the_first_cause_stays() {
+        let bench = bench();
+        let abort = |trigger: &str| StopRequest::Abort {
+            cause: StopCause::Trigger { trigger: trigger.to_owned(), host: None },
+            evidence: String::new(),
+            then: None,
+        };
+        bench.desk.policy(OnFailure::RollbackBatch);
+        bench.desk.stop(abort("first"));
+        bench.desk.stop(abort("second"));
+        assert_eq!(bench.desk.ask(Permission::Start, note("start")).await, Permit::Denied);
+        assert_eq!(bench.desk.ask(Permission::Step, note("step")).await, Permit::Denied);
+        assert_eq!(bench.desk.ask(Permission::Rollback, note("undo")).await, Permit::Granted);
+        bench.desk.close().await;
+        let events = on_disk(&bench);
+        assert_eq!(events.len(), 2, "{events:?}");
+        let EventKind::Aborted { cause, then, .. } = &events[0].kind else { panic!("{events:?}") };
+        assert_eq!(cause, &StopCause::Trigger { trigger: "first".to_owned(), host: None });
+        assert_eq!(then, "rollback_batch");
+    }
+
+    #[tokio::test]
+    async fn three_signals_pause_abort_and_kill() {
+        let bench = bench();
+        for level in [Level::Pause, Level::Abort, Level::Kill] {
+            bench.signals.send(Signal::Interrupt).await.expect("sent");
+            bench.desk.until(level).await;
+            assert_eq!(bench.desk.stopped().level, level);
+        }
+        assert_eq!(bench.desk.ask(Permission::Rollback, note("undo")).await, Permit::Denied);
+        bench.desk.go_on().await;
+        bench.desk.close().await;
+        assert_eq!(bench.desk.stopped().level, Level::Kill, "an operator's stop is not taken back");
+    }
+
+    #[tokio::test]
+    async fn without_a_journal_nothing_is_granted() {
+        let bench = bench();
+        assert_eq!(bench.desk.ask(Permission::Step, note("one")).await, Permit::Granted);
+        let state = tempfile::tempdir().expect("a directory");
+        let run = RunDir::create(state.path(), "r2").expect("made");
+        let dead = {
+            let (writer, _) = Writer::create(&run).expect("begins");
+            let (sender, acks) = mpsc::unbounded_channel();
+            sender.send(Ack::Failed { error: "Input/output error".to_owned() }).expect("sent");
+            (writer, acks)
+        };
+        let bench = bench_with(state, run, dead);
+        bench.desk.until(Level::Abort).await;
+        for permission in [Permission::Start, Permission::Step, Permission::Rollback] {
+            assert_eq!(bench.desk.ask(permission, note("more")).await, Permit::Denied);
+        }
+        bench.desk.close().await;
+        let seen = bench.seen.lock().expect("lock");
+        assert!(matches!(&seen[0].kind, EventKind::Aborted { cause: StopCause::Journal { .. }, .. }), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn no_secret_reaches_journal_or_sinks() {
+        let bench = bench();
+        bench.desk.emit(note("password is hunter22."));
+        bench.desk.close().await;
+        let text = fs_err::read_to_string(bench.run.journal()).expect("read");
+        assert!(!text.contains("hunter22") && text.contains("password is"), "{text}");
+    }
+}

@@ -1,0 +1,39 @@
+//! The engine: one dispatcher, one unit a host, plays that drive them.
+
+mod account;
+mod args;
+mod calls;
+mod check_play;
+mod context;
+mod dispatcher;
+mod handlers;
+mod hosts;
+mod linear_play;
+mod list;
+mod local;
+mod once;
+mod prepare;
+mod probe;
+mod result;
+mod rollback;
+mod rollout_play;
+mod run;
+mod signals;
+mod spec;
+mod step;
+mod stop;
+mod tags;
+mod task_end;
+mod task_run;
+mod txn;
+mod unit;
+mod values;
+mod watch;
+
+pub use hosts::{HostsOf, hosts_of};
+pub use prepare::{may_change, module_name};
+pub use run::run;
+pub use signals::listen;
+pub use spec::{Options, RunOutcome, RunSpec, TargetOf};
+pub use stop::Signal;
+pub use tags::selected;

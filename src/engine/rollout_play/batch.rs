@@ -1,0 +1,326 @@
+//! One batch: baseline, hosts started as budget and parallelism allow, verified, baked.
+
+use super::{
+    driver::{Driver, Prepare},
+    row::Doing,
+};
+use crate::{
+    engine::{
+        stop::{Level, StopRequest},
+        task_end::ListEnd,
+        watch::{For, Watch},
+    },
+    journal::{EventKind, HostState, ProbePhase, StopCause},
+    rollout::{Disruption, HealthyTime, verdict::Verdict},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Hosts of later batches that are measured with each baseline (R12).
+const PEERS: usize = 3;
+
+impl Driver {
+    /// Runs a batch to the point where every host of it is healthy, or has ended.
+    pub(super) async fn run_batch(&mut self, hosts: &[String]) {
+        self.judge.begin_batch(hosts);
+        self.baseline(hosts);
+        self.pump().await;
+        if self.too_many_sick() {
+            self.pump().await;
+            return;
+        }
+        self.starting = true;
+        self.pump().await;
+        self.starting = false;
+        if self.goes_on() {
+            self.bake().await;
+        }
+    }
+
+    fn baseline(&mut self, hosts: &[String]) {
+        if self.rollout.probes.is_empty() {
+            return;
+        }
+        let pending = |host: &&String| {
+            self.rows.get(*host).is_some_and(|row| row.state == HostState::Pending && row.unit.is_some())
+        };
+        let own = hosts.iter().filter(pending);
+        let peers = self.order.iter().filter(|host| !hosts.contains(host)).filter(pending).take(PEERS);
+        self.waiting = own.chain(peers).map(|host| (host.clone(), Prepare::Baseline)).collect();
+    }
+
+    /// Hosts that were sick before anything was done to them, and are too many by themselves (R4).
+    fn too_many_sick(&mut self) -> bool {
+        for host in self.in_state(HostState::Pending) {
+            if self.judge.sick_before(&host) {
+                self.budget.set(&host, Some(Disruption::SickBefore));
+            }
+        }
+        let Some(sick) = self.budget.exceeded_by_sick() else { return false };
+        let limit = self.budget.max_unavailable();
+        let evidence = format!(
+            "Sick before anything was changed: {}. That alone is more than max_unavailable ({limit}).",
+            sick.join(", ")
+        );
+        self.ask_to_stop(StopRequest::Abort { cause: StopCause::Environment, evidence, then: None });
+        true
+    }
+
+    /// Begins whatever may begin now.
+    pub(super) fn advance(&mut self) {
+        if self.heard >= Level::Abort {
+            self.waiting.clear();
+        }
+        while self.preparing() < self.run.options.forks {
+            let Some((host, what)) = self.waiting.pop_front() else { break };
+            match what {
+                Prepare::Connect => self.spawn_preflight(&host),
+                Prepare::Baseline => {
+                    let watch = self.watch(&host, ProbePhase::Baseline, For::OneRound);
+                    self.spawn_watch(&host, Doing::Prepare, watch);
+                }
+            }
+        }
+        if self.starting && self.goes_on() {
+            self.start_hosts();
+        }
+        self.roll_back_next();
+    }
+
+    fn preparing(&self) -> usize {
+        self.rows.values().filter(|row| row.doing == Doing::Prepare).count()
+    }
+
+    fn start_hosts(&mut self) {
+        let batch = self.resolved.batches.get(self.batch).cloned().unwrap_or_default();
+        let mut left_out = false;
+        for host in batch {
+            let in_flight = self.rows.values().filter(|row| row.in_flight()).count();
+            let ready = self.rows.get(&host).is_some_and(|row| row.state == HostState::Pending && row.unit.is_some());
+            if !ready {
+                continue;
+            }
+            if in_flight >= self.resolved.max_parallel {
+                return;
+            }
+            if !self.budget.may_start(&host) {
+                left_out = true;
+                continue;
+            }
+            self.budget.set(&host, Some(Disruption::Changing));
+            self.set_state(&host, HostState::Running, None);
+            self.spawn_list(&host);
+        }
+        if left_out && self.jobs.is_empty() && self.queue.is_empty() && self.next_timer().is_none() {
+            let (failed, tolerated) = (self.budget.disrupted(), self.budget.max_unavailable());
+            let evidence = format!(
+                "{failed} hosts are not restored, and max_unavailable is {tolerated}: no further host may be disrupted."
+            );
+            let cause = StopCause::Failures { failed, tolerated };
+            self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
+        }
+    }
+
+    pub(super) fn on_preflight(&mut self, host: &str, result: Result<(), String>) {
+        let Err(why) = result else { return };
+        self.lost_before.push(host.to_owned());
+        self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
+        self.count_failure(host, &why);
+    }
+
+    /// The start was refused: the run was told to stop meanwhile.
+    pub(super) fn on_not_started(&mut self, host: &str) {
+        self.budget.set(host, None);
+        if let Some(row) = self.rows.get_mut(host) {
+            row.state = HostState::Pending;
+        }
+        if self.heard >= Level::Abort {
+            self.settle_aborted(host);
+        }
+    }
+
+    /// A host has failed: it counts for the rest of the run (R5).
+    pub(super) fn count_failure(&mut self, host: &str, why: &str) {
+        self.failures.failed(host);
+        if let Some((failed, tolerated)) = self.failures.exceeded() {
+            let cause = StopCause::Failures { failed, tolerated };
+            let evidence = format!("{host}: {why}");
+            self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
+        }
+    }
+
+    pub(super) fn on_list(&mut self, host: &str, end: ListEnd) {
+        let Some(row) = self.rows.get(host) else { return };
+        let touched = row.is_touched();
+        match end {
+            ListEnd::Done if !touched => {
+                self.budget.set(host, None);
+                self.set_state(host, HostState::Unchanged, None);
+            }
+            ListEnd::Done if self.heard >= Level::Abort => self.settle_aborted(host),
+            ListEnd::Done => self.verify(host),
+            ListEnd::Failed(why) => self.fail(host, why),
+            ListEnd::Unreachable(why) if touched => self.fail(host, format!("unreachable: {why}")),
+            ListEnd::Unreachable(why) => {
+                self.budget.set(host, None);
+                self.lost_before.push(host.to_owned());
+                self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
+                self.count_failure(host, &why);
+            }
+            ListEnd::Stopped => self.settle_aborted(host),
+        }
+    }
+
+    /// A host has failed. What is touched is rolled back alone, at once.
+    pub(super) fn fail(&mut self, host: &str, why: String) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        if row.queued || row.failing.is_some() || row.doing == Doing::Rollback {
+            return;
+        }
+        row.healthy = None;
+        row.deadline = None;
+        if row.doing != Doing::Nothing {
+            // Its task gives it back first.
+            row.failing = Some(why.clone());
+            row.cancel.cancel();
+        } else if row.is_touched() {
+            self.budget.set(host, Some(Disruption::Failed));
+            self.enqueue_rollback(host, Some(why.clone()));
+        } else {
+            self.budget.set(host, None);
+            self.set_state(host, HostState::Failed, Some(why.clone()));
+        }
+        self.count_failure(host, &why);
+    }
+
+    /// Watches a host whose tasks are done until it has been healthy for `min_healthy_time`.
+    fn verify(&mut self, host: &str) {
+        let min = self.rollout.min_healthy_time;
+        self.set_state(host, HostState::Verifying, None);
+        if self.rollout.probes.is_empty() {
+            self.healthy(host);
+            return;
+        }
+        self.verify_within(host, ProbePhase::Verify, min);
+    }
+
+    fn verify_within(&mut self, host: &str, phase: ProbePhase, min: Duration) {
+        let watch = self.watch(host, phase, For::Ever);
+        let deadline = Instant::now() + self.rollout.healthy_deadline;
+        let Some(row) = self.rows.get_mut(host) else { return };
+        row.healthy = Some(HealthyTime::new(min));
+        row.deadline = Some(deadline);
+        let doing = if phase == ProbePhase::Bake { Doing::Bake } else { Doing::Verify };
+        self.spawn_watch(host, doing, watch);
+    }
+
+    pub(super) fn watch(&mut self, host: &str, phase: ProbePhase, lasts: For) -> Watch {
+        let cancel = CancellationToken::new();
+        let mut last_step = Instant::now();
+        if let Some(row) = self.rows.get_mut(host) {
+            row.cancel = cancel.clone();
+            last_step = row.last_step;
+        }
+        Watch { policy: self.policy.clone(), phase, lasts, last_step, cancel, wire: self.wire.clone(), only: None }
+    }
+
+    /// A host has been healthy for long enough.
+    fn healthy(&mut self, host: &str) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        row.healthy = None;
+        row.deadline = None;
+        row.inconclusive = None;
+        row.cancel.cancel();
+        let verifying = row.state == HostState::Verifying;
+        self.budget.set(host, None);
+        if verifying {
+            self.set_state(host, HostState::Healthy, None);
+        }
+    }
+
+    pub(super) fn on_timer(&mut self) {
+        let (now, elapsed) = (Instant::now(), self.run.clock.elapsed());
+        for host in self.order.clone() {
+            let Some(row) = self.rows.get(&host) else { continue };
+            if row.healthy.is_some_and(|healthy| healthy.reached(elapsed)) {
+                self.healthy(&host);
+            } else if row.deadline.is_some_and(|deadline| deadline <= now) {
+                self.on_deadline(&host);
+            }
+        }
+    }
+
+    /// `healthy_deadline` has passed. Where nothing was unhealthy it is no failure of the host: it is inconclusive.
+    fn on_deadline(&mut self, host: &str) {
+        let wanting = self.judge.wanting(host).join("; ");
+        let why = format!("not healthy within healthy_deadline: {wanting}");
+        let Some(row) = self.rows.get_mut(host) else { return };
+        let unhealthy = row.latest.values().any(|verdict| *verdict == Verdict::Unhealthy);
+        row.healthy = None;
+        row.deadline = None;
+        if unhealthy {
+            self.fail(host, why);
+        } else {
+            row.cancel.cancel();
+            row.inconclusive = Some(why.clone());
+            let probe = self.rollout.probes.first().map(|probe| probe.name.clone()).unwrap_or_default();
+            self.inconclusive(probe, host, why, false);
+        }
+    }
+
+    pub(super) fn on_watched(&mut self, host: &str) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        if let Some(why) = row.failing.take() {
+            self.budget.set(host, Some(Disruption::Failed));
+            if row.is_touched() {
+                self.enqueue_rollback(host, Some(why));
+            } else {
+                self.set_state(host, HostState::Failed, Some(why));
+            }
+        } else if self.heard >= Level::Abort {
+            self.settle_aborted(host);
+        } else if let Some(why) = row.inconclusive.clone() {
+            self.budget.set(host, Some(Disruption::Failed));
+            self.set_state(host, HostState::Failed, Some(format!("inconclusive, its change is kept: {why}")));
+        }
+    }
+
+    /// Every probe on all hosts changed so far, for `bake_time`; then all must be healthy (R12, R17).
+    async fn bake(&mut self) {
+        let bake = self.rollout.bake_time;
+        let hosts: Vec<String> =
+            self.in_state(HostState::Changed).into_iter().chain(self.in_state(HostState::Healthy)).collect();
+        if bake.is_zero() || hosts.is_empty() {
+            return;
+        }
+        let bake_ms = crate::clock::millis(bake);
+        self.run.desk.emit(EventKind::BakeStarted { play: self.index, batch: self.batch, bake_ms });
+        if self.rollout.probes.is_empty() {
+            tokio::select! {
+                () = self.run.clock.sleep(bake) => {}
+                () = self.run.desk.until(Level::Pause) => {}
+            }
+            return self.pump().await;
+        }
+        let until = Instant::now() + bake;
+        for host in &hosts {
+            let watch = self.watch(host, ProbePhase::Bake, For::Bake(until));
+            self.spawn_watch(host, Doing::Bake, watch);
+        }
+        self.pump().await;
+        if !self.goes_on() {
+            return;
+        }
+        for host in &hosts {
+            let kept = self
+                .rows
+                .get(host)
+                .is_some_and(|row| matches!(row.state, HostState::Changed | HostState::Healthy) && row.unit.is_some());
+            if kept && !self.judge.healthy(host) {
+                self.verify_within(host, ProbePhase::Bake, Duration::ZERO);
+            }
+        }
+        self.pump().await;
+    }
+}

@@ -1,0 +1,421 @@
+//! The play's one task: it owns every host's row, and all that is decided is decided here.
+
+use super::{
+    jobs::{JobDone, What},
+    row::{Doing, Row},
+};
+use crate::{
+    engine::{
+        context::{PlayCx, RunCx},
+        once::Once,
+        stop::{Level, StopRequest},
+        unit::Unit,
+        watch::{News, Wire},
+    },
+    journal::{EventKind, HostState, Recap, StopCause},
+    playbook::{OnFailure, Play, Promote, Rollout},
+    rollout::{Budget, Failures, Judge, Policy, Resolved},
+    vars::Batch,
+};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+
+/// A host at the end of the play.
+#[derive(Debug, Clone)]
+pub(crate) struct HostEnd {
+    pub(crate) host: String,
+    pub(crate) state: HostState,
+    pub(crate) reason: Option<String>,
+    pub(crate) recap: Recap,
+    /// Out of reach before its first mutating step.
+    pub(crate) unreachable_before: bool,
+    /// Takes no part in later plays.
+    pub(crate) out: bool,
+}
+
+/// The end of a play.
+pub(crate) struct PlayEnd {
+    pub(crate) hosts: Vec<HostEnd>,
+    /// The hosts' units, for later plays.
+    pub(crate) units: Vec<Unit>,
+    /// No further play begins.
+    pub(crate) stop: bool,
+    /// An operator is waited for.
+    pub(crate) paused: bool,
+}
+
+/// Drives one play.
+pub(crate) struct Driver {
+    pub(super) run: Arc<RunCx>,
+    pub(super) cx: Arc<PlayCx>,
+    pub(super) index: usize,
+    pub(super) play: Arc<Play>,
+    pub(super) rollout: Rollout,
+    pub(super) policy: Arc<Policy>,
+    pub(super) resolved: Resolved,
+    pub(super) judge: Judge,
+    pub(super) budget: Budget,
+    pub(super) failures: Failures,
+    pub(super) order: Vec<String>,
+    pub(super) rows: BTreeMap<String, Row>,
+    pub(super) batch: usize,
+    /// Hosts of the batch may be started.
+    pub(super) starting: bool,
+    pub(super) jobs: JoinSet<JobDone>,
+    pub(super) running: HashMap<tokio::task::Id, String>,
+    pub(super) wire: Wire,
+    news: mpsc::UnboundedReceiver<(String, News)>,
+    /// Hosts that wait for their rollback.
+    pub(super) queue: VecDeque<String>,
+    pub(super) restored: usize,
+    pub(super) regained: usize,
+    pub(super) environment: bool,
+    /// The level that has been acted upon.
+    pub(super) heard: Level,
+    /// The level that this play has asked for; nothing goes on before the dispatcher has written it.
+    asked: Level,
+    pub(super) lost_before: Vec<String>,
+    /// Hosts to be connected or asked for their baseline; at most `forks` at once.
+    pub(super) waiting: VecDeque<(String, Prepare)>,
+}
+
+/// What is done with a host before it is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prepare {
+    /// Pre-flight.
+    Connect,
+    /// One round of each probe.
+    Baseline,
+}
+
+impl Driver {
+    /// A play over these units, in order.
+    pub(crate) fn new(
+        run: Arc<RunCx>,
+        play: &Arc<Play>,
+        rollout: &Rollout,
+        index: usize,
+        policy: Policy,
+        units: Vec<Unit>,
+    ) -> Self {
+        let order: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
+        let resolved = Resolved::new(play, &order, run.options.forks);
+        let policy = Arc::new(policy);
+        let (wire, news) = mpsc::unbounded_channel();
+        let batch_of = |host: &String| resolved.batches.iter().position(|batch| batch.contains(host)).unwrap_or(0);
+        let rows = units.into_iter().map(|unit| (unit.name.clone(), Row::new(batch_of(&unit.name), unit))).collect();
+        let cx = Arc::new(PlayCx { index, play: Arc::clone(play), once: None, batch: order.clone(), check: false });
+        Self {
+            run,
+            cx,
+            index,
+            play: Arc::clone(play),
+            rollout: rollout.clone(),
+            judge: Judge::new(Arc::clone(&policy)),
+            policy,
+            budget: Budget::new(resolved.max_unavailable),
+            failures: Failures::new(resolved.max_fail.unwrap_or(0), play.max_fail_percentage),
+            resolved,
+            order,
+            rows,
+            batch: 0,
+            starting: false,
+            jobs: JoinSet::new(),
+            running: HashMap::new(),
+            wire,
+            news,
+            queue: VecDeque::new(),
+            restored: 0,
+            regained: 0,
+            environment: false,
+            heard: Level::None,
+            asked: Level::None,
+            lost_before: Vec::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Runs the play to its end.
+    pub(crate) async fn run(mut self) -> PlayEnd {
+        self.run.desk.emit(EventKind::PlayStarted {
+            play: self.index,
+            name: self.play.name.clone(),
+            batches: self.resolved.batches.clone(),
+            rollout: true,
+            resolved: self.resolved.sentences.clone(),
+        });
+        self.run.desk.policy(self.rollout.on_failure);
+        self.enter_batch(0);
+        self.waiting = self.order.iter().map(|host| (host.clone(), Prepare::Connect)).collect();
+        self.pump().await;
+        let batches = self.resolved.batches.clone();
+        for (index, hosts) in batches.iter().enumerate() {
+            if self.run.desk.stopped().level >= Level::Pause {
+                break;
+            }
+            self.enter_batch(index);
+            self.run.desk.emit(EventKind::BatchStarted { play: self.index, batch: index, hosts: hosts.clone() });
+            self.run_batch(hosts).await;
+            if !self.end_batch(index, index + 1 == batches.len()).await {
+                break;
+            }
+        }
+        self.finish().await
+    }
+
+    fn enter_batch(&mut self, index: usize) {
+        self.batch = index;
+        let hosts = self.resolved.batches.get(index).cloned().unwrap_or_default();
+        self.cx = Arc::new(PlayCx {
+            index: self.index,
+            play: Arc::clone(&self.play),
+            once: Some(Once::default()),
+            batch: hosts.clone(),
+            check: false,
+        });
+        for row in self.rows.values_mut() {
+            if let Some(unit) = &mut row.unit {
+                unit.play = Arc::clone(&self.cx);
+            }
+        }
+        let active: Vec<String> = self.order.iter().filter(|host| !self.is_out(host)).cloned().collect();
+        let batch = hosts.iter().filter(|host| active.contains(host)).cloned().collect();
+        self.run.world.set_batch(&self.play, &Batch { all: self.order.clone(), active, batch });
+        self.failures.begin_batch(hosts.len());
+    }
+
+    fn is_out(&self, host: &str) -> bool {
+        use HostState::{Failed, NeverStarted, RollbackFailed, RolledBack, Unknown};
+        self.rows
+            .get(host)
+            .is_none_or(|row| matches!(row.state, Failed | NeverStarted | RollbackFailed | RolledBack | Unknown))
+    }
+
+    /// Says how the batch ended; false: the play ends with it.
+    async fn end_batch(&mut self, index: usize, last: bool) -> bool {
+        let stopped = self.run.desk.stopped();
+        let ended =
+            |outcome: &str| EventKind::BatchEnded { play: self.index, batch: index, outcome: outcome.to_owned() };
+        if stopped.level >= Level::Abort {
+            let then = stopped.then.unwrap_or(self.rollout.on_failure);
+            let lasting = matches!(
+                stopped.cause,
+                Some(StopCause::Signal { .. } | StopCause::Operator { .. } | StopCause::Journal { .. })
+            );
+            let goes_on = then == OnFailure::Continue && !lasting && self.failures.exceeded().is_none();
+            self.run.desk.emit(ended(if goes_on { "continued" } else { "aborted" }));
+            if goes_on {
+                self.run.desk.go_on().await;
+                self.heard = Level::None;
+                self.asked = Level::None;
+            }
+            return goes_on;
+        }
+        if stopped.level == Level::Pause {
+            return false;
+        }
+        let promoted: Vec<String> = self.in_state(HostState::Healthy);
+        self.run.desk.emit(ended("promoted"));
+        for host in promoted {
+            self.set_state(&host, HostState::Changed, None);
+        }
+        if self.rollout.promote == Promote::Manual && !last {
+            let uid = rustix::process::getuid().as_raw();
+            self.ask_to_stop(StopRequest::Pause { cause: StopCause::Operator { uid } });
+            self.run.desk.until(Level::Pause).await;
+        }
+        true
+    }
+
+    /// Asks the run to stop.
+    pub(super) fn ask_to_stop(&mut self, request: StopRequest) {
+        let level = match request {
+            StopRequest::Pause { .. } => Level::Pause,
+            StopRequest::Abort { .. } => Level::Abort,
+        };
+        self.asked = self.asked.max(level);
+        self.run.desk.stop(request);
+    }
+
+    /// Whether nothing has told the run to stop.
+    pub(super) fn goes_on(&self) -> bool {
+        self.asked == Level::None && self.run.desk.stopped().level == Level::None
+    }
+
+    /// Takes in the news that are here already.
+    pub(super) fn hear(&mut self) {
+        while let Ok((host, news)) = self.news.try_recv() {
+            self.on_news(&host, news);
+        }
+    }
+
+    /// Takes in what happens until nothing is under way.
+    pub(super) async fn pump(&mut self) {
+        loop {
+            self.advance();
+            let settled = self.asked <= self.heard;
+            if settled && self.jobs.is_empty() && self.news.is_empty() && self.next_timer().is_none() {
+                return;
+            }
+            let timer = self.next_timer();
+            let desk = self.run.desk.clone();
+            let heard = self.heard;
+            tokio::select! {
+                biased;
+                () = desk.above(heard) => self.on_stop(),
+                Some((host, news)) = self.news.recv() => self.on_news(&host, news),
+                Some(done) = self.jobs.join_next_with_id() => self.on_job(done),
+                () = sleep_until(timer) => self.on_timer(),
+            }
+        }
+    }
+
+    fn on_job(&mut self, done: Result<(tokio::task::Id, JobDone), tokio::task::JoinError>) {
+        let (id, done) = match done {
+            Ok((id, done)) => (id, Some(done)),
+            Err(error) => (error.id(), None),
+        };
+        let Some(host) = self.running.remove(&id) else { return };
+        let Some(JobDone { unit, what }) = done else { return self.on_dropped(&host) };
+        if let Some(row) = self.rows.get_mut(&host) {
+            let was = std::mem::replace(&mut row.doing, Doing::Nothing);
+            let mut unit = unit;
+            unit.play = Arc::clone(&self.cx);
+            row.unit = Some(unit);
+            if was == Doing::List {
+                row.last_step = Instant::now();
+            }
+        }
+        match what {
+            What::Preflight(result) => self.on_preflight(&host, result),
+            What::Kept => {}
+            What::NotStarted => self.on_not_started(&host),
+            What::Watched => self.on_watched(&host),
+            What::List(end) => self.on_list(&host, end),
+            What::RolledBack(end) => self.on_rolled_back(&host, end),
+        }
+    }
+
+    /// A host's task was dropped (a kill), or ended by a defect of ours: what it was doing is not known.
+    fn on_dropped(&mut self, host: &str) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        let was = std::mem::replace(&mut row.doing, Doing::Nothing);
+        let (touched, state) = (row.is_touched(), row.state);
+        let reason = Some("killed".to_owned());
+        match state {
+            HostState::Healthy => self.set_state(host, HostState::Changed, reason),
+            _ if state.is_final() && was != Doing::Rollback => {}
+            _ if touched || was == Doing::Rollback => self.set_state(host, HostState::Unknown, reason),
+            _ => self.set_state(host, HostState::NeverStarted, reason),
+        }
+    }
+
+    /// The hosts in a state, in order.
+    pub(super) fn in_state(&self, state: HostState) -> Vec<String> {
+        let is = |host: &&String| self.rows.get(*host).is_some_and(|row| row.state == state);
+        self.order.iter().filter(is).cloned().collect()
+    }
+
+    /// Passes a host into another state and says so.
+    pub(super) fn set_state(&mut self, host: &str, state: HostState, reason: Option<String>) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        row.state = state;
+        row.reason.clone_from(&reason);
+        // The start was said by the ask for it.
+        if state != HostState::Running {
+            let host = host.to_owned();
+            self.run.desk.emit(EventKind::HostChanged { play: self.index, host, state, reason });
+        }
+    }
+
+    /// Gives every host that has none its final state, closes transactions, and hands the units back.
+    async fn finish(mut self) -> PlayEnd {
+        let stopped = self.run.desk.stopped();
+        for host in self.order.clone() {
+            let Some(row) = self.rows.get(&host) else { continue };
+            let (state, why) = (row.state, self.why_not());
+            match state {
+                HostState::Pending => self.set_state(&host, HostState::NeverStarted, Some(why)),
+                HostState::Healthy => self.set_state(&host, HostState::Changed, Some(why)),
+                state if state.is_final() => {}
+                _ if row.is_touched() => {
+                    self.set_state(&host, HostState::Failed, Some(format!("not rolled back: {why}")));
+                }
+                _ => self.set_state(&host, HostState::NeverStarted, Some(why)),
+            }
+        }
+        let paused = stopped.level == Level::Pause || self.environment || self.held();
+        if stopped.level < Level::Kill && !stopped.journal_lost {
+            for host in self.order.clone() {
+                let keeps = self.rows.get(&host).is_some_and(|row| match row.state {
+                    HostState::Changed => !paused,
+                    HostState::RolledBack | HostState::RollbackFailed | HostState::Unknown => false,
+                    _ => !row.is_touched(),
+                });
+                let open =
+                    self.rows.get(&host).and_then(|row| row.unit.as_ref()).is_some_and(|unit| !unit.txns.is_empty());
+                if keeps && open {
+                    self.spawn_keep(&host);
+                }
+            }
+            self.pump().await;
+        }
+        self.run.desk.emit(EventKind::PlayEnded { play: self.index });
+        self.ends(paused)
+    }
+
+    /// The play was aborted with `on_failure: pause`.
+    fn held(&self) -> bool {
+        let stopped = self.run.desk.stopped();
+        stopped.level == Level::Abort && stopped.then.unwrap_or(self.rollout.on_failure) == OnFailure::Pause
+    }
+
+    pub(super) fn why_not(&self) -> String {
+        match self.run.desk.stopped().level {
+            Level::None | Level::Pause => "paused".to_owned(),
+            Level::Abort => "aborted".to_owned(),
+            Level::Kill => "killed".to_owned(),
+        }
+    }
+
+    fn ends(mut self, paused: bool) -> PlayEnd {
+        let stop = paused || self.run.desk.stopped().level > Level::None;
+        let (mut hosts, mut units) = (Vec::new(), Vec::new());
+        for host in &self.order {
+            let out = self.is_out(host);
+            let Some(row) = self.rows.remove(host) else { continue };
+            hosts.push(HostEnd {
+                host: host.clone(),
+                state: row.state,
+                reason: row.reason,
+                recap: row.unit.as_ref().map(|unit| unit.recap).unwrap_or_default(),
+                unreachable_before: self.lost_before.contains(host),
+                out,
+            });
+            units.extend(row.unit.map(|unit| *unit));
+        }
+        PlayEnd { hosts, units, stop, paused }
+    }
+
+    /// When something is due without anything happening.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let now = self.run.clock.elapsed();
+        let of_rows = self.rows.values().flat_map(|row| {
+            let due = row.healthy.as_ref().and_then(crate::rollout::HealthyTime::due);
+            let due = due.map(|due| Instant::now() + due.saturating_sub(now));
+            [due, row.deadline]
+        });
+        of_rows.flatten().min()
+    }
+}
+
+async fn sleep_until(timer: Option<Instant>) {
+    match timer {
+        Some(at) => tokio::time::sleep_until(at.max(Instant::now() + Duration::from_millis(1))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,10 @@
+//! A play with `rollout:`: batches as barriers, each host on its own inside one, judged, and put back when it must be.
+
+mod batch;
+mod driver;
+mod findings;
+mod jobs;
+mod row;
+mod undo;
+
+pub(crate) use driver::{Driver, HostEnd, PlayEnd};

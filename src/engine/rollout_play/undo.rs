@@ -1,0 +1,211 @@
+//! After an abort: who is put back, in which order, how fast, and when it stops because the change was not the cause.
+
+use super::{
+    driver::Driver,
+    row::{Doing, Row},
+};
+use crate::{
+    engine::{
+        rollback::{RollbackEnd, RollbackPlan},
+        stop::Level,
+        watch::{For, Watch},
+    },
+    journal::{EventKind, HostState, ProbePhase, StopCause},
+    playbook::OnFailure,
+    rollout::Disruption,
+};
+use tokio::time::Instant;
+
+/// Restored hosts without their health after which the change is not taken for the cause (R18).
+const SUSPECT: usize = 2;
+
+impl Driver {
+    /// The run was told to stop further than before.
+    pub(super) fn on_stop(&mut self) {
+        let level = self.run.desk.stopped().level;
+        self.heard = level;
+        match level {
+            Level::None | Level::Pause => {}
+            Level::Abort => {
+                self.starting = false;
+                for row in self.rows.values_mut() {
+                    row.healthy = None;
+                    row.deadline = None;
+                    if row.doing != Doing::Rollback {
+                        row.cancel.cancel();
+                    }
+                }
+                // The latest batch first.
+                let mut hosts = self.order.clone();
+                hosts.sort_by_key(|host| std::cmp::Reverse(self.rows.get(host).map_or(0, |row| row.batch)));
+                for host in hosts {
+                    if self.rows.get(&host).is_some_and(|row| row.doing == Doing::Nothing) {
+                        self.settle_aborted(&host);
+                    }
+                }
+            }
+            Level::Kill => {
+                self.queue.clear();
+                self.jobs.abort_all();
+                for host in self.order.clone() {
+                    let Some(row) = self.rows.get_mut(&host) else { continue };
+                    row.healthy = None;
+                    row.deadline = None;
+                    row.queued = false;
+                    let idle = row.doing == Doing::Nothing && !row.state.is_final();
+                    if idle && row.is_touched() && row.state != HostState::Healthy {
+                        self.set_state(&host, HostState::Unknown, Some("killed".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What follows the abort for a host that does nothing any more (R6, R7).
+    pub(super) fn settle_aborted(&mut self, host: &str) {
+        let Some(row) = self.rows.get(host) else { return };
+        let over = matches!(
+            row.state,
+            HostState::Unchanged
+                | HostState::Failed
+                | HostState::RolledBack
+                | HostState::RollbackFailed
+                | HostState::Unknown
+                | HostState::NeverStarted
+                | HostState::RollingBack
+        );
+        if over || row.queued {
+            return;
+        }
+        if self.heard >= Level::Kill {
+            return self.on_killed(host);
+        }
+        if !row.is_touched() {
+            if row.batch > self.batch {
+                // Its batch may still come (`on_failure: continue`); else the end of the play settles it.
+                return;
+            }
+            self.budget.set(host, None);
+            let why = if row.state == HostState::Running { self.why_not() } else { "aborted".to_owned() };
+            self.set_state(host, HostState::NeverStarted, Some(why));
+        } else if self.in_scope(row) {
+            let why = row.reason.clone();
+            self.enqueue_rollback(host, why);
+        } else if row.state == HostState::Healthy {
+            self.set_state(host, HostState::Changed, Some("kept: on_failure does not roll it back".to_owned()));
+        } else if row.state != HostState::Changed {
+            self.budget.set(host, Some(Disruption::Failed));
+            self.set_state(host, HostState::Failed, Some("not rolled back (on_failure: pause)".to_owned()));
+        }
+    }
+
+    fn on_killed(&mut self, host: &str) {
+        let Some(row) = self.rows.get(host) else { return };
+        let state = match (row.state, row.is_touched()) {
+            (HostState::Healthy | HostState::Changed, _) => HostState::Changed,
+            (_, true) => HostState::Unknown,
+            (_, false) => HostState::NeverStarted,
+        };
+        self.set_state(host, state, Some("killed".to_owned()));
+    }
+
+    /// Whether an abort puts this host back.
+    fn in_scope(&self, row: &Row) -> bool {
+        let then = self.run.desk.stopped().then.unwrap_or(self.rollout.on_failure);
+        match then {
+            OnFailure::RollbackRun => true,
+            OnFailure::RollbackBatch => row.batch == self.batch || row.sick,
+            OnFailure::Continue => row.sick || !matches!(row.state, HostState::Healthy | HostState::Changed),
+            OnFailure::Pause => false,
+        }
+    }
+
+    /// Puts a host in line for its rollback.
+    pub(super) fn enqueue_rollback(&mut self, host: &str, why: Option<String>) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        if row.queued || row.doing != Doing::Nothing {
+            return;
+        }
+        row.queued = true;
+        row.reason = why;
+        self.budget.set(host, Some(Disruption::Failed));
+        self.queue.push_back(host.to_owned());
+    }
+
+    /// Begins rollbacks: at their own speed, the first ones few, until one of them has shown that it helps.
+    pub(super) fn roll_back_next(&mut self) {
+        if self.heard >= Level::Kill {
+            return;
+        }
+        loop {
+            let busy = self.rows.values().filter(|row| row.doing == Doing::Rollback).count();
+            let proven = self.regained > 0 || self.rollout.probes.is_empty();
+            if self.environment || busy >= self.resolved.rollback_parallel {
+                return;
+            }
+            if !proven && busy + self.restored >= SUSPECT {
+                return;
+            }
+            let Some(host) = self.queue.pop_front() else { return };
+            self.roll_back(&host);
+        }
+    }
+
+    fn roll_back(&mut self, host: &str) {
+        let Some(row) = self.rows.get_mut(host) else { return };
+        row.queued = false;
+        let only = row.healthy_before(&self.rollout.probes);
+        let reason = row.reason.clone();
+        self.budget.set(host, Some(Disruption::Reverting));
+        self.set_state(host, HostState::RollingBack, reason);
+        let watch = Watch { only: Some(only), ..self.watch(host, ProbePhase::Rollback, For::Ever) };
+        let until = Instant::now() + self.rollout.rollback_deadline;
+        self.spawn_rollback(host, RollbackPlan { until, regain: self.rollout.healthy_deadline, watch });
+    }
+
+    pub(super) fn on_rolled_back(&mut self, host: &str, end: RollbackEnd) {
+        // Rounds that the host's task told before it ended.
+        self.hear();
+        let why = self.rows.get(host).and_then(|row| row.reason.clone());
+        match end {
+            RollbackEnd::Restored => {
+                let lacking = self.judge.not_regained(host);
+                self.restored += 1;
+                if lacking.is_empty() {
+                    self.regained += 1;
+                    self.budget.set(host, None);
+                    self.set_state(host, HostState::RolledBack, why);
+                } else {
+                    self.budget.set(host, Some(Disruption::Failed));
+                    let why = format!("environment: restored, but {}", lacking.join("; "));
+                    self.set_state(host, HostState::RollbackFailed, Some(why));
+                    self.suspect();
+                }
+            }
+            RollbackEnd::Failed(why) => {
+                self.budget.set(host, Some(Disruption::Failed));
+                self.set_state(host, HostState::RollbackFailed, Some(why));
+            }
+            RollbackEnd::Unknown(why) => {
+                self.budget.set(host, Some(Disruption::Unknown));
+                self.set_state(host, HostState::Unknown, Some(format!("unreachable: {why}")));
+            }
+        }
+    }
+
+    /// The change was not the cause: no further host is put back, and an operator decides (R18).
+    fn suspect(&mut self) {
+        if self.regained > 0 || self.restored < SUSPECT || self.environment {
+            return;
+        }
+        self.environment = true;
+        self.run.desk.emit(EventKind::Paused { cause: StopCause::Environment });
+        for host in std::mem::take(&mut self.queue) {
+            if let Some(row) = self.rows.get_mut(&host) {
+                row.queued = false;
+            }
+            let why = "environment: not rolled back, since the first hosts put back did not regain their health";
+            self.set_state(&host, HostState::Failed, Some(why.to_owned()));
+        }
+    }
+}
