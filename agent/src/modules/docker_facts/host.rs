@@ -61,7 +61,7 @@ pub(super) fn data_root(cx: &Context, path: &Path) -> Value {
     let Ok(meta) = fs_err::metadata(path) else {
         return json!({
             "path": path, "exists": false, "mode": null, "owner": null, "group": null, "uid": null, "gid": null,
-            "remapped": [],
+            "closed_parents": [], "remapped": [],
         });
     };
     let owner = accounts::user_by_id(cx, meta.uid()).ok().flatten().map(|user| user.name);
@@ -74,8 +74,19 @@ pub(super) fn data_root(cx: &Context, path: &Path) -> Value {
         "group": group,
         "uid": meta.uid(),
         "gid": meta.gid(),
+        "closed_parents": closed_parents(path),
         "remapped": remapped(path),
     })
+}
+
+/// The directories above the data root that others may not pass through: dockerd refuses to start below them (moby,
+/// `setupDaemonRoot`), as the mapped root could not reach its own root directory.
+fn closed_parents(root: &Path) -> Vec<String> {
+    root.ancestors()
+        .skip(1)
+        .filter(|parent| fs_err::metadata(parent).is_ok_and(|meta| meta.mode() & 0o001 == 0))
+        .map(|parent| parent.display().to_string())
+        .collect()
 }
 
 fn remapped(root: &Path) -> Vec<Value> {
@@ -111,6 +122,18 @@ mod tests {
         let seen: Vec<_> =
             found.iter().map(|root| (root["uid"].as_u64().unwrap(), root["empty"].as_bool().unwrap())).collect();
         assert_eq!(seen, [(100_000, false), (231_072, true)]);
+    }
+
+    #[test]
+    fn a_parent_that_is_closed_to_others_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let closed = dir.path().join("closed");
+        fs_err::create_dir_all(closed.join("docker")).unwrap();
+        let mode = |mode| fs_err::set_permissions(&closed, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o750);
+        assert!(closed_parents(&closed.join("docker")).contains(&closed.display().to_string()));
+        mode(0o711);
+        assert!(!closed_parents(&closed.join("docker")).contains(&closed.display().to_string()));
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! | `remapped_root` | the root that the chosen range leads to; null without a range |
 //! | `remapped_as_wanted` | remapping is on and `root_dir` is `remapped_root` |
 //! | `userns_remap` | the setting: `value source is_user`; `source` is `file` or `flag`; `is_user`: it means `userns_remap_user` (`default` is dockremap) |
-//! | `data_root` | `path exists mode owner group uid gid remapped[]` of the root without a remap's directory; each of `remapped` has `name path uid gid empty` |
+//! | `data_root` | `path exists mode owner group uid gid closed_parents[] remapped[]` of the root without a remap's directory; `closed_parents` are directories above it without `o+x`, below which a remapped engine refuses to start; each of `remapped` has `name path uid gid empty` |
 //! | `free_mb`, `free_inodes` | of the data root's file system, for root; inodes null where it has no fixed number |
 //! | `config_free_mb`, `config_free_inodes` | the same for the directory of daemon.json |
 //! | `live_restore`, `swarm`, `swarm_manager` | `swarm` is `inactive`, `active`, `pending`, `locked` or `error` |
