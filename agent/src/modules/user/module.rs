@@ -162,8 +162,10 @@ impl UserModule {
         let mut report = TaskReport::changed_if(plan.changes() || missing_home.is_some())
             .with("name", self.0.name.as_str())
             .with("state", if self.0.absent() { "absent" } else { "present" });
-        if self.0.absent() && plan.changes() {
-            report = report.with("force", self.0.force).with("remove", self.0.remove);
+        if self.0.absent() {
+            if plan.changes() {
+                report = report.with("force", self.0.force).with("remove", self.0.remove);
+            }
         } else if now.user.is_some() {
             report = report.with("append", self.0.append).with("move_home", self.0.move_home);
         } else {
