@@ -8,6 +8,8 @@ mod pattern;
 mod range;
 mod script;
 mod source;
+#[cfg(test)]
+mod tests;
 mod words;
 mod yaml;
 

@@ -37,6 +37,9 @@ impl SelectError {
     /// What to try.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Unknown { pattern, .. } if pattern.contains(":&") || pattern.contains(":!") => {
+                Some("Separate the parts by commas or by colons, not by both.".to_owned())
+            }
             Self::Unknown { nearest: Some(name), .. } => Some(format!("Did you mean `{name}`?")),
             Self::Unknown { nearest: None, .. } => {
                 Some("`rollgate inventory --list` shows groups and hosts.".to_owned())

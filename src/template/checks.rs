@@ -1,13 +1,13 @@
 //! Ansible's tests (`is ...`), as ansible-core 2.19 has them.
 
 use super::{
-    filters::{Flags, compile},
+    filters::{Flags, Given, compile},
     python::{describe, text},
     version,
 };
 use minijinja::{
     Environment, Error, ErrorKind, Value,
-    value::{Kwargs, Rest, ValueKind, from_args},
+    value::{Kwargs, ValueKind, from_args},
 };
 use std::path::Path;
 
@@ -53,7 +53,7 @@ pub(super) const NAMES: &[&str] = &[
 pub(super) fn register(environment: &mut Environment<'static>) {
     results(environment);
     for (name, how) in [("match", Search::Start), ("search", Search::Anywhere), ("regex", Search::Option)] {
-        environment.add_test(name, move |value: &Value, arguments: Rest<Value>| regex(value, &arguments, how));
+        environment.add_test(name, move |value: &Value, arguments: Given| regex(value, arguments, how));
     }
     environment.add_test("version", version_test);
     environment.add_test("version_compare", version_test);
@@ -69,11 +69,15 @@ pub(super) fn register(environment: &mut Environment<'static>) {
             None => list.try_iter()?.any(|other| other == *item),
         })
     });
-    environment.add_test("truthy", |value: &Value, arguments: Rest<Value>| truth(value, &arguments));
-    environment.add_test("falsy", |value: &Value, arguments: Rest<Value>| truth(value, &arguments).map(|truth| !truth));
+    environment.add_test("truthy", |value: &Value, arguments: Given| truth(value, arguments));
+    environment.add_test("falsy", |value: &Value, arguments: Given| truth(value, arguments).map(|truth| !truth));
     environment.add_test("all", |value: &Value| Ok::<_, Error>(value.try_iter()?.all(|item| item.is_true())));
     environment.add_test("any", |value: &Value| Ok::<_, Error>(value.try_iter()?.any(|item| item.is_true())));
     environment.add_test("nan", |value: &Value| f64::try_from(value.clone()).is_ok_and(f64::is_nan));
+    // Texts and mappings are sequences to Jinja.
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::String | ValueKind::Map)
+    });
     files(environment);
 }
 
@@ -141,8 +145,9 @@ enum Search {
     Option,
 }
 
-fn regex(value: &Value, arguments: &Rest<Value>, how: Search) -> Result<bool, Error> {
-    let (positional, options): (&[Value], Kwargs) = from_args(arguments)?;
+fn regex(value: &Value, arguments: Given, how: Search) -> Result<bool, Error> {
+    let arguments = arguments.into_values();
+    let (positional, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let pattern = match positional.first() {
         Some(pattern) => text(pattern)?,
         None => options.get::<Option<String>>("pattern")?.unwrap_or_default(),
@@ -167,7 +172,8 @@ fn regex(value: &Value, arguments: &Rest<Value>, how: Search) -> Result<bool, Er
         .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("the regular expression failed: {error}")))
 }
 
-fn version_test(value: &Value, arguments: Rest<Value>) -> Result<bool, Error> {
+fn version_test(value: &Value, arguments: Given) -> Result<bool, Error> {
+    let arguments = arguments.into_values();
     let (positional, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let wrong = |message: String| Error::new(ErrorKind::InvalidOperation, message);
     let given = |at: usize, name: &str| match positional.get(at) {
@@ -207,8 +213,9 @@ fn within(small: &Value, large: &Value) -> Result<bool, Error> {
     Ok(small.try_iter()?.all(|item| large.contains(&item)))
 }
 
-fn truth(value: &Value, arguments: &Rest<Value>) -> Result<bool, Error> {
-    let (positional, options): (&[Value], Kwargs) = from_args(arguments)?;
+fn truth(value: &Value, arguments: Given) -> Result<bool, Error> {
+    let arguments = arguments.into_values();
+    let (positional, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let convert =
         options.get::<Option<bool>>("convert_bool")?.unwrap_or_else(|| positional.first().is_some_and(Value::is_true));
     options.assert_all_used()?;

@@ -12,7 +12,7 @@ use minijinja::{
 use std::sync::LazyLock;
 
 /// Instructions that one rendering may execute: a runaway loop ends as an error within a second.
-const FUEL: u64 = 5_000_000;
+const FUEL: u64 = 3_000_000;
 
 /// Calls within calls within one template.
 const RECURSION: usize = 120;

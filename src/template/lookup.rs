@@ -4,21 +4,22 @@ use super::{
     context::Context,
     failure::Carried,
     file::{FileOptions, render_file},
+    filters::Given,
     python::text,
 };
 use minijinja::{
     Environment, Error, ErrorKind, State, Value,
-    value::{Kwargs, Rest, from_args},
+    value::{Kwargs, from_args},
 };
 use std::path::{Path, PathBuf};
 
 /// The lookups there are.
-const NAMES: [&str; 8] = ["env", "file", "fileglob", "first_found", "lines", "pipe", "template", "vars"];
+const NAMES: [&str; 9] = ["dict", "env", "file", "fileglob", "first_found", "lines", "pipe", "template", "vars"];
 
 /// Adds the functions to an engine.
 pub(super) fn register(environment: &mut Environment<'static>) {
-    environment.add_function("lookup", |state: &State<'_, '_>, name: String, arguments: Rest<Value>| {
-        let (values, list) = run(state, &name, &arguments)?;
+    environment.add_function("lookup", |state: &State<'_, '_>, name: String, arguments: Given| {
+        let (values, list) = run(state, &name, arguments)?;
         if list {
             return Ok(Value::from(values));
         }
@@ -31,8 +32,8 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         }
     });
     for name in ["query", "q"] {
-        environment.add_function(name, |state: &State<'_, '_>, name: String, arguments: Rest<Value>| {
-            run(state, &name, &arguments).map(|(values, _)| Value::from(values))
+        environment.add_function(name, |state: &State<'_, '_>, name: String, arguments: Given| {
+            run(state, &name, arguments).map(|(values, _)| Value::from(values))
         });
     }
     environment.add_function("now", now);
@@ -47,9 +48,10 @@ fn wrong(message: impl Into<String>) -> Error {
 }
 
 /// Runs a lookup over its terms. The flag says whether a list was asked for.
-fn run(state: &State<'_, '_>, name: &str, arguments: &Rest<Value>) -> Result<(Vec<Value>, bool), Error> {
+fn run(state: &State<'_, '_>, name: &str, arguments: Given) -> Result<(Vec<Value>, bool), Error> {
     let context = Context::of(state).ok_or_else(|| wrong("lookups need a context"))?;
-    let (terms, options): (&[Value], Kwargs) = from_args(arguments)?;
+    let arguments = arguments.into_values();
+    let (terms, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let list = options.get::<Option<bool>>("wantlist")?.unwrap_or(false);
     let errors = options.get::<Option<String>>("errors")?.unwrap_or_else(|| "strict".to_owned());
     let short = name.strip_prefix("ansible.builtin.").unwrap_or(name);
@@ -90,6 +92,13 @@ fn one(context: &Context, name: &str, term: &Value, options: &Kwargs) -> Result<
                 }
                 (Err(_), default) => Ok(vec![default.unwrap_or_else(|| Value::from(""))]),
             }
+        }
+        "dict" => {
+            let pair = |key: Value| {
+                let value = term.get_item(&key)?;
+                Ok(Value::from_pairs([("key", key), ("value", value)]))
+            };
+            term.try_iter()?.map(pair).collect()
         }
         "vars" => {
             let variable = text(term)?;

@@ -8,6 +8,8 @@ mod file;
 mod filters;
 mod lookup;
 mod node;
+#[cfg(test)]
+mod oracle;
 mod prepare;
 mod python;
 mod render;

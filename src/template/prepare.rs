@@ -2,7 +2,8 @@
 //! way back from places in the prepared text to places in what the user wrote.
 //!
 //! 1. Backslashes in string literals within `{{ }}` of a playbook are literal (`'\d'`), those of files are escapes.
-//! 2. `a.b.c | default(x)` and `a.b.c is defined` hold whichever of the three is missing: Ansible's undefined values
+//! 2. `ansible.builtin.` before the name of a filter or test is taken off.
+//! 3. `a.b.c | default(x)` and `a.b.c is defined` hold whichever of the three is missing: Ansible's undefined values
 //!    answer attribute access with another undefined value. The engine's strict mode refuses it, which is what is wanted
 //!    everywhere else; so the lookups in front of these filters and tests go through a filter of ours.
 
@@ -54,6 +55,7 @@ pub(super) fn template(text: &str, literal_backslashes: bool) -> Prepared {
         if literal_backslashes && kind == PartKind::Output {
             backslashes(text, &tokens, &mut edits);
         }
+        collections(text, &tokens, &mut edits);
         chains(text, &tokens, &mut edits);
     }
     apply(text, edits)
@@ -66,6 +68,7 @@ pub(super) fn expression(text: &str, literal_backslashes: bool) -> Prepared {
         if literal_backslashes {
             backslashes(text, &tokens, &mut edits);
         }
+        collections(text, &tokens, &mut edits);
         chains(text, &tokens, &mut edits);
     }
     apply(text, edits)
@@ -96,6 +99,24 @@ fn backslashes(text: &str, tokens: &[Token], edits: &mut Vec<Edit>) {
         for (at, _) in literal.match_indices('\\') {
             let start = token.range.start + at;
             edits.push(Edit { range: start..start + 1, with: "\\\\".to_owned() });
+        }
+    }
+}
+
+/// Takes `ansible.builtin.` off the names of filters and tests.
+fn collections(text: &str, tokens: &[Token], edits: &mut Vec<Edit>) {
+    let word = |at: usize| tokens.get(at).and_then(|token| text.get(token.range.clone())).unwrap_or_default();
+    for at in 0..tokens.len() {
+        let name = match word(at) {
+            "|" => at + 1,
+            "is" if word(at + 1) == "not" => at + 2,
+            "is" => at + 1,
+            _ => continue,
+        };
+        let known =
+            ["ansible", ".", "builtin", "."].iter().enumerate().all(|(part, expected)| word(name + part) == *expected);
+        if let (true, Some(first), Some(last)) = (known, tokens.get(name), tokens.get(name + 3)) {
+            edits.push(Edit { range: first.range.start..last.range.end, with: String::new() });
         }
     }
 }

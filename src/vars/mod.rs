@@ -4,6 +4,8 @@ mod beside;
 mod connection;
 mod extra;
 mod magic;
+#[cfg(test)]
+mod oracle;
 mod precedence;
 mod scope;
 #[cfg(test)]

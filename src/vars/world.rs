@@ -101,7 +101,12 @@ impl World {
             return Err(problems);
         }
         let plays = playbook.plays.iter().map(|play| (Arc::clone(play), play_stack(play))).collect();
-        let groups = inventory.groups().map(|group| (group.name.clone(), VarMap::of_templates(&group.vars))).collect();
+        let groups = inventory.groups().map(|group| {
+            // What orders groups is no variable of their hosts.
+            let vars = group.vars.iter().filter(|(name, _)| name != "ansible_group_priority");
+            (group.name.clone(), VarMap::of_templates(vars))
+        });
+        let groups = groups.collect();
         Ok(Arc::new(Self {
             directory: playbook.dir.clone(),
             beside_inventory,

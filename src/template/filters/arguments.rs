@@ -3,17 +3,21 @@
 use crate::template::python::{describe, text};
 use minijinja::{
     Error, ErrorKind, Value,
-    value::{Kwargs, Rest, from_args},
+    value::{Kwargs, Rest, ValueOrKwargs, from_args},
 };
 use std::collections::HashMap;
+
+/// What a filter, test or function is called with after its first argument, by position and by name.
+pub(in crate::template) type Given = Rest<ValueOrKwargs>;
 
 /// The arguments of one call, by name.
 pub(super) struct Arguments(HashMap<&'static str, Value>);
 
 impl Arguments {
     /// Assigns positional arguments to `names` in order, and checks the names of the others.
-    pub(super) fn new(arguments: &Rest<Value>, names: &[&'static str]) -> Result<Self, Error> {
-        let (positional, named): (&[Value], Kwargs) = from_args(arguments)?;
+    pub(super) fn new(arguments: Given, names: &[&'static str]) -> Result<Self, Error> {
+        let arguments = arguments.into_values();
+        let (positional, named): (&[Value], Kwargs) = from_args(&arguments)?;
         if positional.len() > names.len() {
             return Err(Error::from(ErrorKind::TooManyArguments));
         }

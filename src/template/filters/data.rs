@@ -1,10 +1,10 @@
 //! Filters over data: bool, combine, dict2items, items2dict, flatten, ternary, mandatory, extract, subelements, ...
 
-use super::arguments::{Arguments, entries, list, wrong};
+use super::arguments::{Arguments, Given, entries, list, wrong};
 use crate::template::{prepare::CHAIN, python::describe};
 use minijinja::{
-    Environment, Error, ErrorKind, State, Value,
-    value::{Kwargs, Rest, ValueKind, from_args},
+    Environment, Error, ErrorKind, Value,
+    value::{Kwargs, ValueKind, from_args},
 };
 
 pub(super) fn register(environment: &mut Environment<'static>) {
@@ -50,7 +50,8 @@ fn bool(value: &Value) -> Result<bool, Error> {
     }
 }
 
-fn combine(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
+fn combine(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = arguments.into_values();
     let (others, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let recursive = options.get::<Option<bool>>("recursive")?.unwrap_or(false);
     let lists = options.get::<Option<String>>("list_merge")?.unwrap_or_else(|| "replace".to_owned());
@@ -115,8 +116,8 @@ fn merge_lists(old: Vec<Value>, new: Vec<Value>, how: &str) -> Value {
     })
 }
 
-fn dict2items(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
-    let arguments = Arguments::new(&arguments, &["key_name", "value_name"])?;
+fn dict2items(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["key_name", "value_name"])?;
     let key_name = arguments.text("key_name")?.unwrap_or_else(|| "key".to_owned());
     let value_name = arguments.text("value_name")?.unwrap_or_else(|| "value".to_owned());
     let items = entries("dict2items", value)?
@@ -125,8 +126,8 @@ fn dict2items(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
     Ok(items.collect())
 }
 
-fn items2dict(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
-    let arguments = Arguments::new(&arguments, &["key_name", "value_name"])?;
+fn items2dict(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["key_name", "value_name"])?;
     let key_name = arguments.text("key_name")?.unwrap_or_else(|| "key".to_owned());
     let value_name = arguments.text("value_name")?.unwrap_or_else(|| "value".to_owned());
     let mut pairs = Vec::new();
@@ -140,8 +141,8 @@ fn items2dict(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
     Ok(Value::from_pairs(pairs))
 }
 
-fn flatten(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
-    let arguments = Arguments::new(&arguments, &["levels", "skip_nulls"])?;
+fn flatten(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["levels", "skip_nulls"])?;
     let levels = arguments.count("levels")?;
     let skip_nulls = arguments.value("skip_nulls").is_none_or(Value::is_true);
     let mut flat = Vec::new();
@@ -163,16 +164,18 @@ fn flatten_into(flat: &mut Vec<Value>, items: Vec<Value>, levels: usize, skip_nu
     Ok(())
 }
 
-fn ternary(value: &Value, yes: &Value, no: &Value, none: Option<&Value>) -> Result<Value, Error> {
-    match none {
-        _ if value.is_undefined() => Err(Error::from(ErrorKind::UndefinedError)),
-        Some(none) if value.is_none() && !none.is_none() => Ok(none.clone()),
-        _ => Ok(if value.is_true() { yes.clone() } else { no.clone() }),
-    }
+fn ternary(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["true_val", "false_val", "none_val"])?;
+    let chosen = match arguments.value("none_val") {
+        _ if value.is_undefined() => return Err(Error::from(ErrorKind::UndefinedError)),
+        Some(none) if value.is_none() && !none.is_none() => Some(none),
+        _ => arguments.value(if value.is_true() { "true_val" } else { "false_val" }),
+    };
+    chosen.cloned().ok_or_else(|| Error::new(ErrorKind::MissingArgument, "`ternary` needs two values"))
 }
 
-fn mandatory(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
-    let arguments = Arguments::new(&arguments, &["msg"])?;
+fn mandatory(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["msg"])?;
     if value.is_undefined() {
         let message = arguments.text("msg")?.unwrap_or_else(|| "a mandatory variable is not defined".to_owned());
         return Err(wrong(message));
@@ -180,22 +183,25 @@ fn mandatory(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
     Ok(value.clone())
 }
 
-fn extract(key: &Value, container: &Value, more: Option<&Value>) -> Result<Value, Error> {
-    let mut found = container.get_item(key)?;
-    match more.map(Value::kind) {
-        None | Some(ValueKind::None) => {}
-        Some(ValueKind::Seq) => {
-            for key in more.map(|keys| list("extract", keys)).transpose()?.unwrap_or_default() {
+fn extract(key: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["container", "morekeys"])?;
+    let container = arguments.value("container");
+    let container = container.ok_or_else(|| Error::new(ErrorKind::MissingArgument, "`extract` needs a container"))?;
+    let mut found = get(container, key)?;
+    match arguments.value("morekeys").filter(|more| !more.is_none()) {
+        None => {}
+        Some(more) if more.kind() == ValueKind::Seq => {
+            for key in list("extract", more)? {
                 found = get(&found, &key)?;
             }
         }
-        Some(_) => found = get(&found, more.unwrap_or(key))?,
+        Some(more) => found = get(&found, more)?,
     }
     Ok(found)
 }
 
-fn subelements(value: &Value, path: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
-    let arguments = Arguments::new(&arguments, &["skip_missing"])?;
+fn subelements(value: &Value, path: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["skip_missing"])?;
     let elements = match value.kind() {
         ValueKind::Map => entries("subelements", value)?.into_iter().map(|(_, value)| value).collect(),
         _ => list("subelements", value)?,
@@ -208,7 +214,13 @@ fn subelements(value: &Value, path: &Value, arguments: Rest<Value>) -> Result<Va
     for element in elements {
         let mut inner = element.clone();
         for key in &keys {
+            if inner.kind() != ValueKind::Map {
+                return Err(wrong(format!("`subelements` looks for `{key}` in {}", describe(&inner))));
+            }
             inner = get(&inner, key)?;
+            if inner.is_undefined() {
+                break;
+            }
         }
         if inner.is_undefined() {
             if arguments.flag("skip_missing") {
@@ -238,7 +250,8 @@ fn type_debug(value: &Value) -> &'static str {
     }
 }
 
-fn zip_longest(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
+fn zip_longest(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = arguments.into_values();
     let (others, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let fill = options.get::<Option<Value>>("fillvalue")?.unwrap_or_else(|| Value::from(()));
     options.assert_all_used()?;
@@ -253,7 +266,8 @@ fn zip_longest(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
 /// The largest number of combinations that are worked out.
 const MOST: usize = 100_000;
 
-fn product(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
+fn product(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = arguments.into_values();
     let (others, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let repeat = options.get::<Option<usize>>("repeat")?.unwrap_or(1);
     options.assert_all_used()?;
@@ -274,7 +288,7 @@ fn product(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
     Ok(rows.into_iter().map(Value::from).collect())
 }
 
-fn permutations(_: &State<'_, '_>, value: &Value, length: Option<usize>) -> Result<Value, Error> {
+fn permutations(value: &Value, length: Option<usize>) -> Result<Value, Error> {
     let items = list("permutations", value)?;
     let length = length.unwrap_or(items.len());
     let mut rows: Vec<Vec<usize>> = vec![Vec::new()];

@@ -1,13 +1,13 @@
 //! to_json, to_nice_json, from_json: the texts of Python's json.dumps.
 
-use super::arguments::{Arguments, string, wrong};
+use super::arguments::{Arguments, Given, string, wrong};
 use crate::template::python::{from_json, repr, to_json};
-use minijinja::{Environment, Error, Value, value::Rest};
+use minijinja::{Environment, Error, Value};
 use serde_json::Value as Json;
 
 pub(super) fn register(environment: &mut Environment<'static>) {
-    environment.add_filter("to_json", |value: &Value, arguments: Rest<Value>| dump(value, &arguments, false));
-    environment.add_filter("to_nice_json", |value: &Value, arguments: Rest<Value>| dump(value, &arguments, true));
+    environment.add_filter("to_json", |value: &Value, arguments: Given| dump(value, arguments, false));
+    environment.add_filter("to_nice_json", |value: &Value, arguments: Given| dump(value, arguments, true));
     environment.add_filter("from_json", |value: &Value| {
         let parsed: Json =
             serde_json::from_str(&string(value)?).map_err(|error| wrong(format!("not JSON: {error}")))?;
@@ -25,7 +25,7 @@ struct Style {
 }
 
 /// `nice`: four spaces and sorted keys unless told otherwise, as Ansible does.
-fn dump(value: &Value, arguments: &Rest<Value>, nice: bool) -> Result<String, Error> {
+fn dump(value: &Value, arguments: Given, nice: bool) -> Result<String, Error> {
     let names: &[_] = if nice {
         &["indent", "sort_keys", "ensure_ascii"]
     } else {

@@ -3,6 +3,7 @@
 mod arguments;
 mod data;
 mod encode;
+mod jinja;
 mod json;
 mod methods;
 mod paths;
@@ -12,6 +13,7 @@ mod sizes;
 mod text;
 mod yaml;
 
+pub(super) use arguments::Given;
 pub(super) use methods::method;
 pub(super) use regex::{Flags, compile};
 
@@ -19,6 +21,12 @@ use minijinja::Environment;
 
 /// The filters that this adds to the engine's.
 pub(super) const NAMES: &[&str] = &[
+    "shuffle",
+    "wordcount",
+    "truncate",
+    "random",
+    "filesizeformat",
+    "center",
     "b64decode",
     "b64encode",
     "basename",
@@ -70,6 +78,7 @@ pub(super) const NAMES: &[&str] = &[
 pub(super) fn register(environment: &mut Environment<'static>) {
     data::register(environment);
     encode::register(environment);
+    jinja::register(environment);
     json::register(environment);
     paths::register(environment);
     regex::register(environment);

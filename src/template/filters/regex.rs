@@ -1,8 +1,8 @@
 //! regex_search, regex_replace, regex_findall, regex_escape: Python's `re` by fancy-regex.
 
-use super::arguments::{Arguments, string, wrong};
+use super::arguments::{Arguments, Given, string, wrong};
 use fancy_regex::{Captures, Regex};
-use minijinja::{Environment, Error, Value, value::Rest};
+use minijinja::{Environment, Error, Value};
 
 /// Python's flags that Ansible offers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,9 +54,9 @@ fn failed(error: &fancy_regex::Error) -> Error {
     wrong(format!("the regular expression failed: {error}"))
 }
 
-fn replace(value: &Value, arguments: Rest<Value>) -> Result<String, Error> {
+fn replace(value: &Value, arguments: Given) -> Result<String, Error> {
     let arguments =
-        Arguments::new(&arguments, &["pattern", "replacement", "ignorecase", "multiline", "count", "mandatory_count"])?;
+        Arguments::new(arguments, &["pattern", "replacement", "ignorecase", "multiline", "count", "mandatory_count"])?;
     let (text, pattern) = (string(value)?, arguments.text("pattern")?.unwrap_or_default());
     let replacement = arguments.text("replacement")?.unwrap_or_default();
     let regex = compile(&pattern, flags(&arguments))?;
@@ -135,8 +135,9 @@ fn group<'t>(captures: &Captures<'t, str>, name: &str) -> Result<&'t str, Error>
     Ok(found.map_or("", |found| found.as_str()))
 }
 
-fn search(value: &Value, regex: String, arguments: Rest<Value>) -> Result<Value, Error> {
+fn search(value: &Value, regex: String, arguments: Given) -> Result<Value, Error> {
     use minijinja::value::{Kwargs, from_args};
+    let arguments = arguments.into_values();
     let (groups, options): (&[Value], Kwargs) = from_args(&arguments)?;
     let flags = Flags {
         ignore_case: options.get::<Option<bool>>("ignorecase")?.unwrap_or(false),
@@ -163,8 +164,8 @@ fn search(value: &Value, regex: String, arguments: Rest<Value>) -> Result<Value,
     Ok(Value::from(found))
 }
 
-fn find_all(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
-    let arguments = Arguments::new(&arguments, &["regex", "multiline", "ignorecase"])?;
+fn find_all(value: &Value, arguments: Given) -> Result<Value, Error> {
+    let arguments = Arguments::new(arguments, &["regex", "multiline", "ignorecase"])?;
     let text = string(value)?;
     let regex = compile(&arguments.required("regex")?, flags(&arguments))?;
     let mut found = Vec::new();
@@ -180,8 +181,8 @@ fn find_all(value: &Value, arguments: Rest<Value>) -> Result<Value, Error> {
     Ok(Value::from(found))
 }
 
-fn escape(value: &Value, arguments: Rest<Value>) -> Result<String, Error> {
-    let arguments = Arguments::new(&arguments, &["re_type"])?;
+fn escape(value: &Value, arguments: Given) -> Result<String, Error> {
+    let arguments = Arguments::new(arguments, &["re_type"])?;
     let special = match arguments.text("re_type")?.as_deref() {
         None | Some("python") => "()[]{}?*+-|^$\\.&~# \t\n\r\u{b}\u{c}",
         Some("posix_basic") => "].[^$*\\",

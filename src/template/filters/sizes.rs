@@ -1,7 +1,7 @@
 //! human_readable, human_to_bytes, log, pow, root.
 
-use super::arguments::{Arguments, string, wrong};
-use minijinja::{Environment, Error, Value, value::Rest};
+use super::arguments::{Arguments, Given, string, wrong};
+use minijinja::{Environment, Error, Value};
 
 /// Units from the largest, with their powers of 1024.
 const UNITS: [(char, i32); 8] = [('Y', 8), ('Z', 7), ('E', 6), ('P', 5), ('T', 4), ('G', 3), ('M', 2), ('K', 1)];
@@ -21,8 +21,8 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     });
 }
 
-fn human_readable(value: &Value, arguments: Rest<Value>) -> Result<String, Error> {
-    let arguments = Arguments::new(&arguments, &["isbits", "unit"])?;
+fn human_readable(value: &Value, arguments: Given) -> Result<String, Error> {
+    let arguments = Arguments::new(arguments, &["isbits", "unit"])?;
     let size: f64 = string(value)?.trim().parse().map_err(|_| wrong(format!("`{value}` is no number of bytes")))?;
     let bits = arguments.flag("isbits");
     let base = if bits { "bits" } else { "Bytes" };
@@ -38,8 +38,8 @@ fn human_readable(value: &Value, arguments: Rest<Value>) -> Result<String, Error
     })
 }
 
-fn human_to_bytes(value: &Value, arguments: Rest<Value>) -> Result<i64, Error> {
-    let arguments = Arguments::new(&arguments, &["default_unit", "isbits"])?;
+fn human_to_bytes(value: &Value, arguments: Given) -> Result<i64, Error> {
+    let arguments = Arguments::new(arguments, &["default_unit", "isbits"])?;
     let text = string(value)?;
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -1,7 +1,7 @@
 //! quote, comment.
 
-use super::arguments::{Arguments, string, wrong};
-use minijinja::{Environment, Error, Value, value::Rest};
+use super::arguments::{Arguments, Given, string, wrong};
+use minijinja::{Environment, Error, Value};
 
 pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("quote", quote);
@@ -18,9 +18,9 @@ fn quote(value: &Value) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', "'\"'\"'")))
 }
 
-fn comment(value: &Value, arguments: Rest<Value>) -> Result<String, Error> {
+fn comment(value: &Value, arguments: Given) -> Result<String, Error> {
     let arguments = Arguments::new(
-        &arguments,
+        arguments,
         &["style", "newline", "beginning", "prefix", "prefix_count", "decoration", "postfix", "postfix_count", "end"],
     )?;
     let style = arguments.text("style")?.unwrap_or_else(|| "plain".to_owned());

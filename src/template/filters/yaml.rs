@@ -1,19 +1,18 @@
 //! to_yaml, to_nice_yaml, from_yaml: the layout of PyYAML's dump. Lines are not folded, and a text of several lines is
 //! written in double quotes; a YAML reader sees the same values.
 
-use super::arguments::{Arguments, string, wrong};
+use super::arguments::{Arguments, Given, string, wrong};
 use crate::{
     config::{Source, parse_yaml},
     template::python::{from_json, repr, to_json},
 };
-use minijinja::{Environment, Error, Value, value::Rest};
+use minijinja::{Environment, Error, Value};
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
 pub(super) fn register(environment: &mut Environment<'static>) {
-    environment.add_filter("to_yaml", |value: &Value, arguments: Rest<Value>| dump(value, &arguments, 2, None));
-    environment
-        .add_filter("to_nice_yaml", |value: &Value, arguments: Rest<Value>| dump(value, &arguments, 4, Some(false)));
+    environment.add_filter("to_yaml", |value: &Value, arguments: Given| dump(value, arguments, 2, None));
+    environment.add_filter("to_nice_yaml", |value: &Value, arguments: Given| dump(value, arguments, 4, Some(false)));
     environment.add_filter("from_yaml", |value: &Value| {
         if value.is_none() {
             return Ok::<_, Error>(Value::from(()));
@@ -38,7 +37,7 @@ struct Style {
     explicit_start: bool,
 }
 
-fn dump(value: &Value, arguments: &Rest<Value>, indent: usize, flow: Option<bool>) -> Result<String, Error> {
+fn dump(value: &Value, arguments: Given, indent: usize, flow: Option<bool>) -> Result<String, Error> {
     let arguments = Arguments::new(
         arguments,
         &["indent", "sort_keys", "default_flow_style", "explicit_start", "width", "allow_unicode"],
@@ -65,9 +64,6 @@ fn dump(value: &Value, arguments: &Rest<Value>, indent: usize, flow: Option<bool
         }
         write_flow(&mut out, &json, &style)?;
         out.push('\n');
-        if !json.is_array() && !json.is_object() && plain(&scalar(&json, false)?) {
-            out.push_str("...\n");
-        }
     } else {
         if style.explicit_start {
             out.push('\n');
@@ -75,11 +71,6 @@ fn dump(value: &Value, arguments: &Rest<Value>, indent: usize, flow: Option<bool
         write_block(&mut out, &json, &style, 0)?;
     }
     Ok(out)
-}
-
-/// PyYAML ends a document that is one plain scalar with `...`.
-fn plain(text: &str) -> bool {
-    !text.starts_with(['\'', '"'])
 }
 
 fn is_scalar(value: &Json) -> bool {
