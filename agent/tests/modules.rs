@@ -272,6 +272,58 @@ mod tests {
         assert!(unmounted.success());
     }
 
+    /// The cases were run through `lineinfile.py` of ansible-core 2.19.14.
+    #[test]
+    fn lineinfile_does_what_ansible_does() {
+        let sandbox = Sandbox::new();
+        let cases: serde_json::Value = serde_json::from_str(include_str!("data/lineinfile.json")).unwrap();
+        let mut wrong = Vec::new();
+        for case in cases.as_array().unwrap() {
+            let path = sandbox.write("file", case["text"].as_str().unwrap());
+            let mut params = case["params"].clone();
+            params["path"] = json!(path);
+            let checked = sandbox.check("lineinfile", params.clone());
+            let report = sandbox.task("lineinfile", params);
+            let found = (report.change == Change::Changed, report.data["msg"].clone(), sandbox.read("file"));
+            let expected =
+                (case["changed"] == json!(true), case["msg"].clone(), case["after"].as_str().unwrap().to_owned());
+            if found != expected || checked.change != report.change {
+                wrong.push(format!("{case}\n  gave {found:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.as_array().unwrap().len(), wrong.join("\n"));
+    }
+
+    #[test]
+    fn a_line_that_others_wrote_beside_stays_when_ours_is_taken_back() {
+        let mut sandbox = Sandbox::new();
+        let path = sandbox.write("conf", "a=1\nb=2\n");
+        sandbox.step("lineinfile", json!({"path": path, "regexp": "^a=", "line": "a=9"}));
+        sandbox.step("lineinfile", json!({"path": path, "line": "c=3"}));
+        sandbox.write("conf", "a=9\nb=2\nc=3\ntheirs\n");
+        let report = sandbox.revert();
+        assert_eq!(report.failed, None);
+        assert_eq!(sandbox.read("conf"), "a=1\nb=2\ntheirs\n");
+        assert!(sandbox.verify().different.is_empty());
+    }
+
+    #[test]
+    fn lineinfile_edits_the_file_behind_a_link_and_makes_one_only_when_asked() {
+        let mut sandbox = Sandbox::new();
+        sandbox.write("real", "x\n");
+        symlink("real", sandbox.path("link")).unwrap();
+        let before = sandbox.snapshot();
+        sandbox.step("lineinfile", json!({"path": sandbox.at("link"), "line": "y"}));
+        assert_eq!((sandbox.read("real").as_str(), sandbox.path("link").is_symlink()), ("x\ny\n", true));
+        let missing = json!({"path": sandbox.at("new/file"), "line": "y"});
+        assert!(sandbox.step("lineinfile", missing).failed.unwrap().contains("does not exist"));
+        sandbox
+            .step("lineinfile", json!({"path": sandbox.at("new/file"), "line": "y", "create": true, "mode": "0600"}));
+        assert_eq!(sandbox.read("new/file"), "y\n");
+        assert!(sandbox.revert().failed.is_none());
+        assert_eq!(sandbox.snapshot(), before);
+    }
+
     #[test]
     fn a_command_need_not_run_where_its_result_is_there() {
         let sandbox = Sandbox::new();
