@@ -5,7 +5,7 @@ use rollgate::{
     config::{Diagnostics, source_of},
     playbook::{
         Action, OnFailure, Playbook, ProbeMode, Reversibility, Scope, Size, TriggerAction, check_plan, check_rollback,
-        load, load_source, reversibility,
+        load, load_source, reversibility, validate,
     },
 };
 use serde_json::json;
@@ -303,4 +303,52 @@ fn a_plan_runs_nothing_that_changes() {
     let problems = check_plan(&parse(text).unwrap()).unwrap_err();
     assert_eq!(problems.to_string(), "play.yml:3:7: `shell` would run for real in a plan");
     check_plan(&parse(&format!("{text}      changed_when: false\n")).unwrap()).unwrap();
+}
+
+#[test]
+fn the_shipped_playbooks_can_be_planned_and_run() {
+    let mut seen = 0;
+    for entry in fs_err::read_dir("playbooks").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yml") {
+            validate(&path).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+/// `copy` and `template` read on the controller; what the host is told about is checked against the host's `copy`.
+#[test]
+fn files_of_the_controller_are_looked_for_and_checked() {
+    for (task, expected) in [
+        ("copy: src=gone.txt dest=/etc/x", "play.yml:3:17: the file `gone.txt` is not there"),
+        ("template: {src: program.yml, dest: etc/x}", "play.yml:3:42: `dest` of `template` must be an absolute path"),
+        ("template: {src: program.yml}", "play.yml:3:7: `template` needs `dest`"),
+        ("template: {src: program.yml, dest: /x, mode: 644}", "play.yml:3:52: `mode: 644` is read as a decimal number"),
+        (
+            "template: {src: program.yml, dest: /x, content: y}",
+            "play.yml:3:46: `content` is not a parameter of `template`",
+        ),
+        (
+            "template: {src: program.yml, dest: /x, newline_sequence: y}",
+            "play.yml:3:46: `newline_sequence` of `template` is not built yet",
+        ),
+        ("copy: {src: program.yml, content: y, dest: /x}", "play.yml:3:32: `copy` takes `src` or `content`, not both"),
+        ("copy: {dest: /x}", "play.yml:3:7: `copy` needs `content` or `src`"),
+        ("copy: {src: ., dest: /x}", "play.yml:3:19: copying a directory is not built yet"),
+    ] {
+        let found = task_mistakes(task);
+        assert!(found.starts_with(expected), "{task}\n  found: {found}\n  expected: {expected}");
+        assert_eq!(found.lines().count(), 1, "{task}: {found}");
+    }
+    let load_one = |task: &str| {
+        let playbook = parse(&format!("- hosts: all\n  tasks:\n    - {task}\n")).unwrap();
+        playbook.plays[0].sections[1][0].action.clone()
+    };
+    let Action::CopyFile(args) = load_one("copy: {src: program.yml, dest: /x, mode: 0600}") else { panic!() };
+    assert_eq!(args.params["mode"].value, json!("0600"), "octal for YAML, octal for the host");
+    assert!(matches!(load_one("copy: {src: /etc/x, dest: /x, remote_src: yes}"), Action::Agent(_)));
+    assert!(matches!(load_one("copy: {content: x, dest: /x}"), Action::Agent(_)));
+    assert!(matches!(load_one("template: {src: program.yml, dest: /x}"), Action::Template(_)));
 }

@@ -263,7 +263,7 @@ impl Loader {
             self.error(&place, "`copy` takes `src` or `content`, not both", "a second source").help =
                 Some("keep one of them".into());
         }
-        params.retain(|param| param.name != "remote_src");
+        params.retain(|param| !matches!(param.name.as_str(), "remote_src" | "content"));
         if let Some(src) = params.iter().find(|param| param.name == "src") {
             let src = src.value.clone();
             self.source_file("files", &src);

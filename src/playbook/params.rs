@@ -86,7 +86,7 @@ impl Loader {
                 continue;
             }
             if let Some(spec) = spec {
-                self.literal_param(accepted.spec, spec, &mut param);
+                self.literal_param(accepted, spec, &mut param);
             }
             let name = spec.map_or(param.name.as_str(), |spec| spec.name).to_owned();
             if checked.contains_key(&name) {
@@ -112,7 +112,7 @@ impl Loader {
     }
 
     /// Checks a value that holds no template.
-    fn literal_param(&mut self, module: &ModuleSpec, spec: &ParamSpec, param: &mut Param) {
+    fn literal_param(&mut self, accepted: &Accepted<'_>, spec: &ParamSpec, param: &mut Param) {
         if spec.kind == ParamKind::Mode && param.value.value.is_number() {
             self.mode(param);
             return;
@@ -121,14 +121,14 @@ impl Loader {
             return;
         }
         let one = Map::from_iter([(spec.name.to_owned(), param.value.value.clone())]);
-        let Err(error) = normalise(module, &one) else { return };
+        let Err(error) = normalise(accepted.spec, &one) else { return };
         if error.param.as_deref() != Some(spec.name) {
             return; // another parameter is missing; that is seen below
         }
         let prefix = format!("parameter `{}` ", spec.name);
         let reason = error.reason.strip_prefix(&prefix).unwrap_or(&error.reason).to_owned();
         let help = param.value.value.as_str().and_then(|text| did_you_mean(text, spec.choices.iter().copied()));
-        let message = format!("`{}` of `{}` {reason}", param.name, module.name);
+        let message = format!("`{}` of `{}` {reason}", param.name, accepted.module);
         let place = param.place().clone();
         self.error(&place, message, "this value").help = help;
     }
