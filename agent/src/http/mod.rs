@@ -12,6 +12,6 @@ pub use resolve::{Endpoint, Resolver, host_resolver};
 pub use response::{HttpError, Response, read_response};
 pub use url::{Scheme, Url, UrlError};
 
-pub(crate) use client::{Stream, open};
 #[cfg(test)]
 pub(crate) use client::tests::serve_once;
+pub(crate) use client::{Stream, open};

@@ -112,6 +112,11 @@ impl Module for Systemd {
         if !actions.is_empty() {
             cx.undo.unit(&unit.id)?;
         }
+        if actions.iter().any(|action| action.verb == "stop") {
+            for stopped in unit.stopped_with(cx, &systemctl)? {
+                cx.undo.unit(&stopped)?;
+            }
+        }
         for action in &actions {
             let mut argv = vec![systemctl.as_str()];
             if self.no_block {
@@ -228,6 +233,29 @@ impl Unit {
         Ok(Self { id, status, file_state, enabled_rc: enabled.rc })
     }
 
+    /// The running units that systemd stops with this one, since they need it (systemd.unit(5): `Requires=`, `BindsTo=`,
+    /// `PartOf=`): stopping docker.socket stops docker.service.
+    fn stopped_with(&self, cx: &Context, systemctl: &str) -> Result<Vec<String>, ModuleError> {
+        let mut stopped: Vec<String> = Vec::new();
+        let mut next = self.needed_by();
+        while let Some(name) = next.pop() {
+            if name == self.id || stopped.contains(&name) {
+                continue;
+            }
+            let unit = Self::look(cx, systemctl, &name)?;
+            if unit.running() {
+                next.extend(unit.needed_by());
+                stopped.push(unit.id);
+            }
+        }
+        Ok(stopped)
+    }
+
+    fn needed_by(&self) -> Vec<String> {
+        let lists = ["RequiredBy", "BoundBy", "ConsistsOf"].into_iter().map(|list| self.text(list));
+        lists.flat_map(str::split_whitespace).map(str::to_owned).collect()
+    }
+
     fn text(&self, name: &str) -> &str {
         self.status.get(name).and_then(Value::as_str).unwrap_or_default()
     }
@@ -319,6 +347,14 @@ mod tests {
         }
         assert_eq!(verbs(json!({"name": "x", "state": "stopped"}), &unit("deactivating", "", 1)), ["stop"]);
         assert_eq!(verbs(json!({"name": "x", "state": "started"}), &unit("failed", "", 1)), ["start"]);
+    }
+
+    #[test]
+    fn what_stops_with_a_unit_is_what_needs_it() {
+        let text =
+            "Id=docker.socket\nRequiredBy=docker.service\nWantedBy=sockets.target\nConsistsOf=a.service b.service\n";
+        let unit = Unit { status: parse_show(text), ..Unit::default() };
+        assert_eq!(unit.needed_by(), ["docker.service", "a.service", "b.service"]);
     }
 
     #[test]

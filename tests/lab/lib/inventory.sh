@@ -50,7 +50,7 @@ TEXT
     probe_image: workspace-base:latest
     # There is no package index here, so pip installs what the image carries.
     workspace_checks:
-      - python3 -c "print('userns-remap test: OK')"
+      - "python3 -c 'print(\"userns-remap test: OK\")'"
       - touch /workspace/test-userns
       - pip install --user wheel
       - git --version
