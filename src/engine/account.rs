@@ -21,6 +21,7 @@ pub(crate) struct Account {
     /// In the order in which the hosts first appeared.
     order: Vec<String>,
     hosts: BTreeMap<String, Entry>,
+    aborted: bool,
 }
 
 /// How much an operator must know of a state: over several plays the higher one stands.
@@ -64,6 +65,11 @@ impl Account {
         }
     }
 
+    /// A play was aborted: the run is not good, whatever became of its hosts.
+    pub(crate) fn aborted(&mut self) {
+        self.aborted = true;
+    }
+
     /// The counts of a host's steps so far.
     pub(crate) fn recap(&mut self, host: &str, recap: Recap) {
         self.join(host);
@@ -94,7 +100,7 @@ impl Account {
             ExitCode::NeedsOperator
         } else if self.hosts.values().any(|entry| entry.unreachable_before) {
             ExitCode::Unreachable
-        } else if any(&[HostState::Failed, HostState::RolledBack]) {
+        } else if self.aborted || any(&[HostState::Failed, HostState::RolledBack]) {
             ExitCode::HostFailed
         } else {
             ExitCode::Success
@@ -124,6 +130,9 @@ mod tests {
         assert_eq!(account(&[("a", HostState::RolledBack)]).exit_code(false), ExitCode::HostFailed);
         assert_eq!(account(&[("a", HostState::Changed)]).exit_code(false), ExitCode::Success);
         assert_eq!(account(&[("a", HostState::Changed)]).exit_code(true), ExitCode::NeedsOperator);
+        let mut aborted = account(&[("a", HostState::Changed), ("b", HostState::NeverStarted)]);
+        aborted.aborted();
+        assert_eq!(aborted.exit_code(false), ExitCode::HostFailed);
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize,
     }
     run.desk.emit(EventKind::PlayEnded { play: index });
     let level = run.desk.stopped().level;
-    PlayEnd { hosts, units: kept, stop: level > Level::None, paused: level == Level::Pause }
+    let (stop, paused, aborted) = (level > Level::None, level == Level::Pause, level >= Level::Abort);
+    PlayEnd { hosts, units: kept, stop, paused, aborted }
 }
 
 fn host_end(unit: &Unit, end: ListEnd) -> HostEnd {

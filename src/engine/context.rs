@@ -3,15 +3,15 @@
 use super::{
     dispatcher::Desk,
     once::Once,
-    spec::{Options, TargetOf},
-    values::{known, lookup, text},
+    spec::Options,
+    values::{known, said, text},
 };
 use crate::{
     clock::Clock,
     host::{Connection, Fleet, Host, RunAs, Target},
     playbook::{Inherited, Play, Playbook, Task},
     secrets::Redactor,
-    vars::{Scope, World},
+    vars::{Scope, World, become_variables, target},
 };
 use std::{
     collections::HashMap,
@@ -26,8 +26,6 @@ pub(crate) struct RunCx {
     pub(crate) clock: Clock,
     pub(crate) world: Arc<World>,
     pub(crate) playbook: Arc<Playbook>,
-    /// How a host is reached in a play.
-    pub(crate) target: TargetOf,
     pub(crate) fleet: Arc<dyn Fleet>,
     pub(crate) options: Options,
     pub(crate) run_id: String,
@@ -98,31 +96,29 @@ impl PlayCx {
     }
 }
 
+/// How a host is reached in a play: its variables beat the play's keywords, those the command line.
+pub(crate) fn target_of(run: &RunCx, play: &Play, host: &str) -> Result<Target, String> {
+    let scope = run.world.scope(play, host);
+    let mut defaults = run.options.connection.clone();
+    if let Some(user) = &play.inherited.remote_user {
+        defaults.user = Some(text(&known(&scope, user)?));
+    }
+    if let Some(connection) = &play.inherited.connection {
+        defaults.connection = Some(connection.clone());
+    }
+    target(&scope, &defaults).map_err(|error| said(&error))
+}
+
 /// Whom a task runs as: `ansible_become` and `ansible_become_user` beat the keywords, those the command line.
 pub(crate) fn run_as(inherited: &Inherited, options: &Options, scope: &Scope) -> Result<RunAs, String> {
-    let on = match lookup(scope, "ansible_become")? {
-        Some(value) => truth(&value).ok_or_else(|| format!("ansible_become is {value}, expected true or false"))?,
-        None => inherited.r#become.on.unwrap_or(options.r#become),
-    };
-    if !on {
+    let variables = become_variables(scope).map_err(|error| said(&error))?;
+    if !variables.on.or(inherited.r#become.on).unwrap_or(options.r#become) {
         return Ok(RunAs::Login);
     }
-    let user = match (lookup(scope, "ansible_become_user")?, &inherited.r#become.user) {
-        (Some(value), _) => Some(text(&value)),
+    let user = match (variables.user, &inherited.r#become.user) {
+        (Some(user), _) => Some(user),
         (None, Some(template)) => Some(text(&known(scope, template)?)),
         (None, None) => options.become_user.clone(),
     };
     Ok(RunAs::Become(user.filter(|user| !user.is_empty()).unwrap_or_else(|| "root".to_owned())))
-}
-
-fn truth(value: &serde_json::Value) -> Option<bool> {
-    match value {
-        serde_json::Value::Bool(on) => Some(*on),
-        serde_json::Value::String(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => Some(true),
-            "false" | "no" | "off" | "0" | "" => Some(false),
-            _ => None,
-        },
-        _ => None,
-    }
 }

@@ -264,7 +264,9 @@ impl Linear {
         let paused = stopped.level == Level::Pause;
         let units = std::mem::take(&mut self.units).into_values().collect();
         let stop = self.over || stopped.level > Level::None;
-        PlayEnd { hosts: self.order.iter().filter_map(|host| self.ends.remove(host)).collect(), units, stop, paused }
+        let aborted = stopped.level >= Level::Abort;
+        let hosts = self.order.iter().filter_map(|host| self.ends.remove(host)).collect();
+        PlayEnd { hosts, units, stop, paused, aborted }
     }
 }
 

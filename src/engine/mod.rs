@@ -30,10 +30,13 @@ mod unit;
 mod values;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use hosts::{HostsOf, hosts_of};
 pub use prepare::{may_change, module_name};
 pub use run::run;
 pub use signals::listen;
-pub use spec::{Options, RunOutcome, RunSpec, TargetOf};
+pub use spec::{Options, RunOutcome, RunSpec};
 pub use stop::Signal;
 pub use tags::selected;

@@ -3,7 +3,7 @@
 use super::{
     account::Account,
     check_play::check_play,
-    context::{PlayCx, RunCx},
+    context::{PlayCx, RunCx, target_of},
     dispatcher::{Desk, Dispatcher, Parts},
     hosts::hosts_of,
     linear_play::Linear,
@@ -34,7 +34,8 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nothing was touched: hosts that cannot be resolved, conditions that cannot be read, a journal that cannot be begun.
 pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Error> {
-    let hosts = hosts_of(&spec.playbook, &spec.inventory, &spec.world, spec.options.limit.as_deref())?;
+    let hosts = hosts_of(&spec.playbook, &spec.inventory, &spec.world, spec.options.limit.as_ref())?;
+    crate::playbook::check_rollback(&spec.playbook)?;
     let policies = policies(&spec.playbook.plays)?;
     let clock = Clock::system();
     let (journal, key) = match &spec.dir {
@@ -65,7 +66,6 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
         clock,
         world: spec.world,
         playbook: spec.playbook,
-        target: spec.target,
         fleet,
         options: spec.options,
         run_id: spec.run_id,
@@ -116,6 +116,9 @@ async fn plays(run: &Arc<RunCx>, hosts: &[Vec<String>], policies: Vec<Option<Pol
         }
         units.extend(end.units.into_iter().map(|unit| (unit.name.clone(), unit)));
         paused |= end.paused;
+        if end.aborted {
+            account.aborted();
+        }
         if end.stop || run.desk.stopped().level > Level::None {
             paused |= run.desk.stopped().level == Level::Pause;
             break;
@@ -161,7 +164,7 @@ fn take_units(
             units.push(unit);
             continue;
         }
-        match (run.target)(play, host) {
+        match target_of(run, play, host) {
             Ok(target) => {
                 let handle = run.host(&target);
                 units.push(Unit::new(Arc::clone(run), Arc::clone(&cx), (*host).clone(), handle));

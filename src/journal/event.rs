@@ -136,6 +136,13 @@ pub enum StopCause {
         /// How many were tolerated.
         tolerated: usize,
     },
+    /// The disruption budget is used up by hosts that nobody has restored, or that were sick before (R4).
+    Budget {
+        /// How many hosts are disrupted.
+        disrupted: usize,
+        /// How many may be.
+        max_unavailable: usize,
+    },
     /// A probe was inconclusive too often (`on_inconclusive`).
     Inconclusive {
         /// The probe.

@@ -52,6 +52,9 @@ pub fn cause(cause: &StopCause) -> String {
         }
         StopCause::Journal { error } => format!("the journal cannot be written: {}", one_line(error)),
         StopCause::Operator { uid } => format!("an operator (uid {uid}) said so"),
+        StopCause::Budget { disrupted, max_unavailable } => {
+            format!("{disrupted} unavailable, {max_unavailable} allowed")
+        }
         StopCause::Deadline { deadline, host: Some(host) } => format!("{deadline} passed on {}", one_line(host)),
         StopCause::Deadline { deadline, host: None } => format!("{deadline} passed"),
     }

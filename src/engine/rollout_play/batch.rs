@@ -58,12 +58,13 @@ impl Driver {
             }
         }
         let Some(sick) = self.budget.exceeded_by_sick() else { return false };
-        let limit = self.budget.max_unavailable();
+        let max_unavailable = self.budget.max_unavailable();
         let evidence = format!(
-            "Sick before anything was changed: {}. That alone is more than max_unavailable ({limit}).",
+            "Sick before anything was changed: {}. That alone is more than max_unavailable ({max_unavailable}).",
             sick.join(", ")
         );
-        self.ask_to_stop(StopRequest::Abort { cause: StopCause::Environment, evidence, then: None });
+        let cause = StopCause::Budget { disrupted: sick.len(), max_unavailable };
+        self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
         true
     }
 
@@ -113,11 +114,12 @@ impl Driver {
             self.spawn_list(&host);
         }
         if left_out && self.jobs.is_empty() && self.queue.is_empty() && self.next_timer().is_none() {
-            let (failed, tolerated) = (self.budget.disrupted(), self.budget.max_unavailable());
+            let (disrupted, max_unavailable) = (self.budget.disrupted(), self.budget.max_unavailable());
             let evidence = format!(
-                "{failed} hosts are not restored, and max_unavailable is {tolerated}: no further host may be disrupted."
+                "{disrupted} hosts are not restored, and max_unavailable is {max_unavailable}: no further host may be \
+                 disrupted."
             );
-            let cause = StopCause::Failures { failed, tolerated };
+            let cause = StopCause::Budget { disrupted, max_unavailable };
             self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
         }
     }

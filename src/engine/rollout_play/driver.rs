@@ -46,6 +46,8 @@ pub(crate) struct PlayEnd {
     pub(crate) stop: bool,
     /// An operator is waited for.
     pub(crate) paused: bool,
+    /// It was aborted: the run is not good, whatever became of its hosts (R6).
+    pub(crate) aborted: bool,
 }
 
 /// Drives one play.
@@ -74,6 +76,7 @@ pub(crate) struct Driver {
     pub(super) restored: usize,
     pub(super) regained: usize,
     pub(super) environment: bool,
+    pub(super) aborted: bool,
     /// The level that has been acted upon.
     pub(super) heard: Level,
     /// The level that this play has asked for; nothing goes on before the dispatcher has written it.
@@ -132,6 +135,7 @@ impl Driver {
             restored: 0,
             regained: 0,
             environment: false,
+            aborted: false,
             heard: Level::None,
             asked: Level::None,
             lost_before: Vec::new(),
@@ -398,7 +402,7 @@ impl Driver {
             });
             units.extend(row.unit.map(|unit| *unit));
         }
-        PlayEnd { hosts, units, stop, paused }
+        PlayEnd { hosts, units, stop, paused, aborted: self.aborted }
     }
 
     /// When something is due without anything happening.

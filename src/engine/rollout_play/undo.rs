@@ -28,6 +28,7 @@ impl Driver {
             Level::None | Level::Pause => {}
             Level::Abort => {
                 self.starting = false;
+                self.aborted = true;
                 for row in self.rows.values_mut() {
                     row.healthy = None;
                     row.deadline = None;
@@ -45,6 +46,7 @@ impl Driver {
                 }
             }
             Level::Kill => {
+                self.aborted = true;
                 self.queue.clear();
                 self.jobs.abort_all();
                 for host in self.order.clone() {

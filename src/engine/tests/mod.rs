@@ -1,0 +1,6 @@
+//! The engine over fleets made for tests: hosts that follow a script in paused time, and real agents in sandboxes.
+
+mod model;
+mod sandbox;
+mod script;
+mod support;
