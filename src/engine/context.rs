@@ -3,7 +3,7 @@
 use super::{
     dispatcher::Desk,
     once::Once,
-    spec::Options,
+    spec::{Options, TargetOf},
     values::{known, said, text},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     host::{Connection, Fleet, Host, RunAs, Target},
     playbook::{Inherited, Play, Playbook, Task},
     secrets::Redactor,
-    vars::{Scope, World, become_variables, target},
+    vars::{Scope, World, become_variables},
 };
 use std::{
     collections::HashMap,
@@ -26,6 +26,8 @@ pub(crate) struct RunCx {
     pub(crate) clock: Clock,
     pub(crate) world: Arc<World>,
     pub(crate) playbook: Arc<Playbook>,
+    /// How a host is reached in a play.
+    pub(crate) target: TargetOf,
     pub(crate) fleet: Arc<dyn Fleet>,
     pub(crate) options: Options,
     pub(crate) run_id: String,
@@ -94,19 +96,6 @@ impl PlayCx {
     pub(crate) fn selects(&self, task: &Task, options: &Options) -> bool {
         super::tags::selected(&task.inherited.tags, &options.tags, &options.skip_tags)
     }
-}
-
-/// How a host is reached in a play: its variables beat the play's keywords, those the command line.
-pub(crate) fn target_of(run: &RunCx, play: &Play, host: &str) -> Result<Target, String> {
-    let scope = run.world.scope(play, host);
-    let mut defaults = run.options.connection.clone();
-    if let Some(user) = &play.inherited.remote_user {
-        defaults.user = Some(text(&known(&scope, user)?));
-    }
-    if let Some(connection) = &play.inherited.connection {
-        defaults.connection = Some(connection.clone());
-    }
-    target(&scope, &defaults).map_err(|error| said(&error))
 }
 
 /// Whom a task runs as: `ansible_become` and `ansible_become_user` beat the keywords, those the command line.

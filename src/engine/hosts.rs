@@ -9,7 +9,7 @@ use crate::{
     vars::World,
 };
 use serde_json::Value;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// The hosts of each play, after `--limit`, in the play's order.
 pub type HostsOf = Vec<Vec<String>>;
@@ -23,7 +23,7 @@ pub fn hosts_of(
     playbook: &Playbook,
     inventory: &Inventory,
     world: &Arc<World>,
-    limit: Option<&BTreeSet<String>>,
+    limit: Option<&str>,
 ) -> Result<HostsOf, Diagnostics> {
     let (mut all, mut mistakes) = (Vec::new(), Vec::new());
     for play in &playbook.plays {
@@ -39,7 +39,7 @@ fn hosts_of_play(
     play: &Play,
     inventory: &Inventory,
     world: &Arc<World>,
-    limit: Option<&BTreeSet<String>>,
+    limit: Option<&str>,
 ) -> Result<Vec<String>, Diagnostic> {
     let mistake = |message: String, help: Option<String>| Diagnostic {
         message,
@@ -54,7 +54,7 @@ fn hosts_of_play(
     };
     let selected = inventory.select(&pattern).map_err(|error| mistake(error.to_string(), error.help()))?;
     let left = match limit {
-        Some(limit) => selected.into_iter().filter(|host| limit.contains(host)).collect(),
+        Some(limit) => inventory.limit(&selected, limit).map_err(|error| mistake(error.to_string(), error.help()))?,
         None => selected,
     };
     if left.is_empty() && play.rollout.is_some() {

@@ -37,6 +37,6 @@ pub use hosts::{HostsOf, hosts_of};
 pub use prepare::{may_change, module_name};
 pub use run::run;
 pub use signals::listen;
-pub use spec::{Options, RunOutcome, RunSpec};
+pub use spec::{Options, RunOutcome, RunSpec, TargetOf};
 pub use stop::Signal;
 pub use tags::selected;

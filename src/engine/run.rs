@@ -3,7 +3,7 @@
 use super::{
     account::Account,
     check_play::check_play,
-    context::{PlayCx, RunCx, target_of},
+    context::{PlayCx, RunCx},
     dispatcher::{Desk, Dispatcher, Parts},
     hosts::hosts_of,
     linear_play::Linear,
@@ -34,7 +34,7 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nothing was touched: hosts that cannot be resolved, conditions that cannot be read, a journal that cannot be begun.
 pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Error> {
-    let hosts = hosts_of(&spec.playbook, &spec.inventory, &spec.world, spec.options.limit.as_ref())?;
+    let hosts = hosts_of(&spec.playbook, &spec.inventory, &spec.world, spec.options.limit.as_deref())?;
     crate::playbook::check_rollback(&spec.playbook)?;
     let policies = policies(&spec.playbook.plays)?;
     let clock = Clock::system();
@@ -66,6 +66,7 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
         clock,
         world: spec.world,
         playbook: spec.playbook,
+        target: spec.target,
         fleet,
         options: spec.options,
         run_id: spec.run_id,
@@ -164,7 +165,7 @@ fn take_units(
             units.push(unit);
             continue;
         }
-        match target_of(run, play, host) {
+        match (run.target)(play, host) {
             Ok(target) => {
                 let handle = run.host(&target);
                 units.push(Unit::new(Arc::clone(run), Arc::clone(&cx), (*host).clone(), handle));

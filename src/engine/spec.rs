@@ -2,14 +2,15 @@
 
 use super::stop::Signal;
 use crate::{
+    host::Target,
     inventory::Inventory,
     journal::{FinalHost, RunDir},
-    playbook::Playbook,
+    playbook::{Play, Playbook},
     report::Sink,
     secrets::Redactor,
-    vars::{ConnectionDefaults, World},
+    vars::World,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// Options of the command line that the engine heeds, named as ansible-playbook names them.
@@ -21,8 +22,8 @@ pub struct Options {
     pub diff: bool,
     /// `-f`: hosts worked on at once.
     pub forks: usize,
-    /// `-l`: only these hosts.
-    pub limit: Option<BTreeSet<String>>,
+    /// `-l`: only these hosts, a pattern.
+    pub limit: Option<String>,
     /// `-t`; empty: all tasks.
     pub tags: Vec<String>,
     /// `--skip-tags`.
@@ -31,8 +32,6 @@ pub struct Options {
     pub r#become: bool,
     /// `--become-user`; root where none is given.
     pub become_user: Option<String>,
-    /// `-u`, `--private-key` and the like: what hosts' variables and plays do not say.
-    pub connection: ConnectionDefaults,
     /// How long a step without `timeout:` may take.
     pub step_limit: Duration,
 }
@@ -48,11 +47,13 @@ impl Default for Options {
             skip_tags: Vec::new(),
             r#become: false,
             become_user: None,
-            connection: ConnectionDefaults::default(),
             step_limit: Duration::from_secs(3600),
         }
     }
 }
+
+/// How a host is reached in a play: from inventory, play and command line; the error is a sentence.
+pub type TargetOf = Arc<dyn Fn(&Play, &str) -> Result<Target, String> + Send + Sync>;
 
 /// A run to be done.
 pub struct RunSpec {
@@ -64,6 +65,8 @@ pub struct RunSpec {
     pub inventory: Arc<Inventory>,
     /// Its sources as given, for the first event.
     pub inventory_sources: Vec<String>,
+    /// How its hosts are reached.
+    pub target: TargetOf,
     /// The variables.
     pub world: Arc<World>,
     /// The secrets known so far.

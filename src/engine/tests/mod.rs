@@ -1,6 +1,8 @@
 //! The engine over fleets made for tests: hosts that follow a script in paused time, and real agents in sandboxes.
 
+mod language;
 mod model;
+mod rollout;
 mod sandbox;
 mod script;
 mod support;

@@ -103,7 +103,7 @@ impl Case {
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                outcome = project.run_with(fleet.clone(), &log, signals) => outcome,
+                outcome = project.run_with(|_| fleet.clone(), &log, signals) => outcome,
                 () = operator => unreachable!("the operator never leaves"),
             }
         });

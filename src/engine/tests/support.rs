@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 /// What is seen of a run, in order: events and what hosts were asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Seen {
-    Event(Event),
+    Event(Box<Event>),
     Call { host: String, call: String },
 }
 
@@ -26,7 +26,7 @@ struct LogSink(Log);
 
 impl Sink for LogSink {
     fn event(&mut self, event: &Event) {
-        self.0.lock().expect("lock").push(Seen::Event(event.clone()));
+        self.0.lock().expect("lock").push(Seen::Event(Box::new(event.clone())));
     }
 }
 
@@ -98,6 +98,13 @@ impl Project {
             playbook: Arc::new(playbook),
             inventory: Arc::new(inventory),
             inventory_sources: sources,
+            target: Arc::new({
+                let world = Arc::clone(&world);
+                move |play, host| {
+                    vars::target(&world.scope(play, host), &vars::ConnectionDefaults::default())
+                        .map_err(|error| error.message)
+                }
+            }),
             world,
             redactor: Redactor::new(),
             options: self.options.clone(),
@@ -110,21 +117,27 @@ impl Project {
         }
     }
 
-    /// Runs it; what sinks saw must be what the journal holds.
-    pub(super) async fn run(&self, fleet: Arc<dyn Fleet>, log: &Log) -> Outcome {
+    /// Runs it, with the fleet made for its run id; what sinks saw must be what the journal holds.
+    pub(super) async fn run(&self, fleet: impl FnOnce(&str) -> Arc<dyn Fleet>, log: &Log) -> Outcome {
         let (_signals, receiver) = mpsc::channel(4);
         self.run_with(fleet, log, receiver).await
     }
 
-    pub(super) async fn run_with(&self, fleet: Arc<dyn Fleet>, log: &Log, signals: mpsc::Receiver<Signal>) -> Outcome {
+    pub(super) async fn run_with(
+        &self,
+        fleet: impl FnOnce(&str) -> Arc<dyn Fleet>,
+        log: &Log,
+        signals: mpsc::Receiver<Signal>,
+    ) -> Outcome {
         let spec = self.spec(log, signals);
         let dir = spec.dir.clone();
+        let fleet = fleet(&spec.run_id);
         let outcome = engine::run(spec, fleet).await.unwrap_or_else(|error| panic!("{error}"));
         let log = std::mem::take(&mut *log.lock().expect("lock"));
         let events: Vec<Event> = log
             .iter()
             .filter_map(|seen| match seen {
-                Seen::Event(event) => Some(event.clone()),
+                Seen::Event(event) => Some(event.as_ref().clone()),
                 Seen::Call { .. } => None,
             })
             .collect();
