@@ -67,6 +67,9 @@ pub(crate) struct Ran {
     pub(crate) diff: Vec<Diff>,
     pub(crate) warnings: Vec<String>,
     pub(crate) took_ms: u64,
+    /// Nothing had been touched before it, and the host recorded nothing: if `changed_when` says that nothing changed,
+    /// the host is as untouched as it was.
+    pub(crate) untouched_but_for_it: bool,
 }
 
 /// What a step came to.
@@ -116,8 +119,9 @@ impl Unit {
                 let touched = mutating && (report.recorded || report.failed.is_some() || changed(&report));
                 self.touched.store(before || touched, Ordering::Release);
                 let outcome = Outcome::reported(&report, &module);
-                let TaskReport { diff, warnings, .. } = *report;
-                StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms: took(began) }))
+                let TaskReport { diff, warnings, recorded, .. } = *report;
+                let untouched_but_for_it = !before && !recorded;
+                StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms: took(began), untouched_but_for_it }))
             }
             Done::Outcome(outcome) => {
                 let touched = mutating && (outcome.changed != Some(false) || outcome.failed.is_some());
@@ -267,7 +271,8 @@ enum Done {
 }
 
 fn ran(id: StepId, outcome: Outcome, took_ms: u64) -> StepRun {
-    StepRun::Ran(Box::new(Ran { id, outcome, diff: Vec::new(), warnings: Vec::new(), took_ms }))
+    let (diff, warnings) = (Vec::new(), Vec::new());
+    StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it: false }))
 }
 
 fn took(began: Instant) -> u64 {

@@ -18,7 +18,10 @@ use crate::{
     vars::{Scope, Variable},
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// The longest message of an event, in characters.
 const MESSAGE: usize = 4000;
@@ -197,6 +200,9 @@ impl Unit {
                 Ok(judged) => judged,
                 Err(why) => (Outcome::failed(why), true),
             };
+            if ran.untouched_but_for_it && outcome.failed.is_none() && outcome.changed == Some(false) {
+                self.touched.store(false, Ordering::Release);
+            }
             let last = satisfied || attempt > retries;
             if !satisfied && last {
                 let why = outcome.failed.take().unwrap_or_else(|| "What `until` asks for did not come".to_owned());
