@@ -124,7 +124,7 @@ fn risk(play: &PlayPlan) -> String {
         "at most {} of {} unavailable at any moment, {} running their tasks at once.",
         play.resolved.max_unavailable,
         count(play.hosts.len(), "host", "hosts"),
-        play.resolved.max_parallel.min(play.hosts.len())
+        play.resolved.in_flight()
     );
     let restarts: Vec<String> = steps.iter().filter(|step| step.handler).map(|step| markdown(&step.task)).collect();
     if !restarts.is_empty() {

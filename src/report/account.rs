@@ -124,28 +124,19 @@ fn hosts_in(view: &RunView, state: HostState, check: bool, paint: Paint) -> Stri
     text
 }
 
-/// Why a host is in its state: the reason given, and the task that failed.
+/// Why a host is in its state: the reason given, and the task that failed. What is in both is said once.
 pub(super) fn reason(host: &HostView) -> Option<String> {
-    let failed =
-        host.failure.as_ref().filter(|_| host.state != HostState::Changed && host.state != HostState::Unchanged);
-    let task = failed.map(|(task, place, message)| {
-        let message = short(message);
+    let done = matches!(host.state, HostState::Changed | HostState::Unchanged);
+    let reason = host.reason.as_deref().map(one_line);
+    let task = host.failure.as_ref().filter(|_| !done).map(|(task, place, message)| {
         let at = if place.is_empty() { String::new() } else { format!(" ({place})") };
-        format!("{}{at}: {message}", one_line(task))
+        let said = reason.as_ref().is_some_and(|reason| reason.contains(&one_line(message)));
+        if said { format!("at {}{at}", one_line(task)) } else { format!("{}{at}: {}", one_line(task), short(message)) }
     });
-    let rollback = host.rollback.as_ref().and_then(|rollback| rollback.failed.as_deref());
-    let parts: Vec<String> = [host.reason.as_deref().map(one_line), task, rollback.map(one_line)]
-        .into_iter()
-        .flatten()
-        .filter(|part| !part.is_empty())
-        .collect();
-    let mut seen: Vec<String> = Vec::new();
-    for part in parts {
-        if !seen.iter().any(|other| other.contains(&part) || part.contains(other.as_str())) {
-            seen.push(part);
-        }
-    }
-    (!seen.is_empty()).then(|| seen.join("; "))
+    let rollback = host.rollback.as_ref().and_then(|rollback| rollback.failed.as_deref()).map(one_line);
+    let rollback = rollback.filter(|why| reason.as_ref().is_none_or(|reason| !reason.contains(why)));
+    let parts: Vec<String> = [reason, task, rollback].into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The first 200 characters of a message, on one line.

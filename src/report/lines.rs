@@ -187,7 +187,11 @@ impl Lines {
                     span(Duration::from_millis(*bake_ms))
                 )
             }
-            EventKind::BatchEnded { batch, outcome, .. } => {
+            EventKind::BatchEnded { play, batch, outcome } => {
+                let play = self.view.plays.iter().find(|view| view.index == *play);
+                if play.is_none_or(|play| play.batches.len() < 2 && !play.rollout) {
+                    return String::new();
+                }
                 let style = if outcome == "aborted" { Style::Bad } else { Style::Strong };
                 let head = format!("BATCH {} {}", batch + 1, one_line(outcome));
                 if outcome == "aborted" || self.options.verbosity > 0 {
@@ -237,7 +241,10 @@ impl Lines {
             HostState::Healthy => (Style::Good, 0),
             _ => (Style::Dim, 1),
         };
-        if self.options.verbosity < least {
+        // The step that failed has said it already.
+        let failed = matches!(state, HostState::Failed | HostState::NeverStarted);
+        let told = failed && self.view.hosts.get(host).is_some_and(|view| view.failure.is_some());
+        if self.options.verbosity < least || (told && self.options.verbosity == 0) {
             return String::new();
         }
         let why = reason.map_or_else(String::new, |reason| format!(": {}", one_line(reason)));

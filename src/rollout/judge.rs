@@ -62,6 +62,11 @@ impl Policy {
         self.probes.iter().find(|probe| probe.name == name)
     }
 
+    /// For how many rounds running a trigger's condition must hold.
+    pub fn rounds(&self, trigger: &str) -> Option<u32> {
+        self.triggers.iter().find(|rules| rules.name == trigger).map(|rules| rules.rounds)
+    }
+
     /// Names in triggers and `success_when` that are variables of a host: to be given to [`Judge::set_variables`] and
     /// [`ProbeRules::round`].
     pub fn variables(&self) -> BTreeSet<&str> {

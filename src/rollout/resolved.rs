@@ -1,6 +1,9 @@
 //! The numbers of a `rollout:` stanza for the hosts at hand, and the sentences that say what they come to.
 
-use super::sizes::{batches, speed, tolerance};
+use super::{
+    judge::Policy,
+    sizes::{batches, speed, tolerance},
+};
 use crate::playbook::{OnFailure, OnInconclusive, Play, ProbeMode, Promote, Rollout, Scope, TriggerAction};
 use serde::Serialize;
 use std::time::Duration;
@@ -56,6 +59,14 @@ impl Resolved {
     }
 }
 
+impl Resolved {
+    /// Hosts that can be at work at once: no more than a batch, and than may be unavailable (R1).
+    pub fn in_flight(&self) -> usize {
+        let largest = self.batches.iter().map(Vec::len).max().unwrap_or(0);
+        self.max_parallel.min(self.max_unavailable).min(largest)
+    }
+}
+
 fn plain_sentences(play: &Play, batches: &[Vec<String>]) -> Vec<String> {
     let mut lines = Vec::new();
     if batches.len() > 1 {
@@ -65,6 +76,14 @@ fn plain_sentences(play: &Play, batches: &[Vec<String>]) -> Vec<String> {
         lines.push(format!("Stops when more than {percent} % of a batch have failed."));
     }
     lines
+}
+
+fn batches_sentence(batches: &[Vec<String>], total: usize) -> String {
+    let hosts = count(total, "host", "hosts");
+    match batches {
+        [] | [_] => format!("{hosts} in one batch."),
+        many => format!("{} of {hosts}: {}.", count(many.len(), "batch", "batches"), list(&lengths(many))),
+    }
 }
 
 fn lengths(batches: &[Vec<String>]) -> Vec<String> {
@@ -78,15 +97,10 @@ fn list(items: &[String]) -> String {
 fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) -> Vec<String> {
     let max_fail = resolved.max_fail.unwrap_or(0);
     let mut lines = vec![
-        format!(
-            "{} of {total} {}: {}.",
-            count(resolved.batches.len(), "batch", "batches"),
-            plural(total, "host", "hosts"),
-            list(&lengths(&resolved.batches))
-        ),
+        batches_sentence(&resolved.batches, total),
         format!(
             "At most {} running their tasks and {} unavailable at once.",
-            count(resolved.max_parallel.min(total.max(1)), "host", "hosts"),
+            count(resolved.in_flight(), "host", "hosts"),
             resolved.max_unavailable
         ),
         format!("max_fail {max_fail}: stops at the {} failed host of {total}.", ordinal(max_fail + 1)),
@@ -124,6 +138,8 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
             if probe.mode == ProbeMode::DryRun { "; only reported" } else { "" },
         )
     }));
+    // What cannot be compiled is refused before a run; here it is only not resolved.
+    let policy = Policy::new(rollout).ok();
     lines.extend(rollout.triggers.iter().map(|trigger| {
         let scope = match trigger.scope {
             Scope::Host => "on any host",
@@ -132,7 +148,10 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
         };
         let act = if trigger.mode == ProbeMode::DryRun { "is only reported" } else { action(trigger.action) };
         let when = trigger.when.value.as_str().unwrap_or_default();
-        let held = trigger.for_rounds.map_or_else(String::new, |n| format!(" for {n} rounds running"));
+        let held = match policy.as_ref().and_then(|policy| policy.rounds(&trigger.name)).or(trigger.for_rounds) {
+            Some(rounds) if rounds > 1 => format!(" in {rounds} rounds running"),
+            _ => String::new(),
+        };
         format!("Trigger “{}”: when {when}{held}, {scope}, {act}.", trigger.name)
     }));
     lines
