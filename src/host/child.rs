@@ -57,7 +57,7 @@ impl Drop for ChildSource {
 }
 
 async fn read(stream: &mut Option<impl tokio::io::AsyncRead + Unpin>) -> Option<Vec<u8>> {
-    let Some(reader) = stream else { return std::future::pending().await };
+    let reader = stream.as_mut()?;
     let mut bytes = Vec::with_capacity(CHUNK);
     match reader.read_buf(&mut bytes).await {
         Ok(1..) => Some(bytes),
@@ -73,10 +73,13 @@ async fn read(stream: &mut Option<impl tokio::io::AsyncRead + Unpin>) -> Option<
 impl Source for ChildSource {
     async fn next(&mut self) -> Output {
         while self.stdout.is_some() || self.stderr.is_some() {
-            tokio::select! {
-                Some(bytes) = read(&mut self.stdout) => return Output::Stdout(bytes),
-                Some(bytes) = read(&mut self.stderr) => return Output::Stderr(bytes),
-                else => {}
+            let (stdout, stderr) = (self.stdout.is_some(), self.stderr.is_some());
+            let output = tokio::select! {
+                bytes = read(&mut self.stdout), if stdout => bytes.map(Output::Stdout),
+                bytes = read(&mut self.stderr), if stderr => bytes.map(Output::Stderr),
+            };
+            if let Some(output) = output {
+                return output;
             }
         }
         if self.exited {
@@ -107,5 +110,32 @@ impl Sink for ChildSink {
 
     async fn end(&mut self) {
         self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn outputs(line: &str) -> Vec<Output> {
+        let mut source = start(Command::new("/bin/sh").args(["-c", line])).unwrap();
+        let mut all = Vec::new();
+        loop {
+            match source.next().await {
+                Output::End => return all,
+                output => all.push(output),
+            }
+        }
+    }
+
+    /// Whichever stream ends first, the other is read to its end and the exit code follows.
+    #[tokio::test]
+    async fn streams_may_end_in_any_order() {
+        for line in ["exec >&-; echo x >&2; exit 3", "exec 2>&-; echo x; exit 3"] {
+            let all = outputs(line).await;
+            assert_eq!(all.len(), 2, "{line}: {all:?}");
+            assert_eq!(all[1], Output::Exit(Exit::Code(3)));
+        }
+        assert_eq!(outputs("kill -9 $$").await, [Output::Exit(Exit::Signal("9".into()))]);
     }
 }

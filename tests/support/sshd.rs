@@ -52,8 +52,7 @@ pub(crate) fn make_key(path: &Path, kind: &str, passphrase: &str) {
 }
 
 impl Sshd {
-    /// Starts a server with an ed25519 host key, where root and `ops` (an ordinary user with bash) may log in by
-    /// [`Sshd::key`].
+    /// Starts a server with an ed25519 host key, where root, `ops` and `web` (ordinary users) may log in by [`Sshd::key`].
     pub(crate) fn start(options: &Options) -> Self {
         let directory = tempfile::Builder::new().prefix("sshd-").tempdir().unwrap();
         let here = directory.path();
@@ -77,11 +76,13 @@ impl Sshd {
         .unwrap();
         let mut passwd = fs_err::read_to_string("/etc/passwd").unwrap();
         passwd.push_str(&format!("ops:*:4242:4242::{}:/bin/bash\n", home.display()));
+        passwd.push_str(&format!("web:*:4343:4343::{}:/bin/sh\n", here.join("web").display()));
         fs_err::write(here.join("passwd"), passwd).unwrap();
         fs_err::write(
             here.join("setup"),
             format!(
-                "set -e\nmount --bind {show}/passwd /etc/passwd\nmkdir -p /run/sshd {home}\nchown 4242:4242 {home}\n\
+                "set -e\nmount --bind {show}/passwd /etc/passwd\nmkdir -p /run/sshd {home} {show}/web\n\
+                 chown 4242:4242 {home}\nchown 4343:4343 {show}/web\n\
                  mount -t tmpfs -o mode=755 none /var/lib\n{}\n\
                  exec /usr/sbin/sshd -D -e -f {show}/sshd_config\n",
                 options.setup,
