@@ -1,7 +1,7 @@
 //! Rendering values, conditions and expressions.
 
 use super::{
-    context::Context,
+    context::{Context, Found},
     environment,
     failure::{Failure, Site, explain},
     node::Node,
@@ -176,7 +176,10 @@ pub fn condition(context: &Context, template: &Template) -> Result<Rendered<bool
     let value = if trimmed.is_empty() {
         Err(Failure::message("the condition is empty", Some("Write an expression, or leave the key out.".to_owned())))
     } else if trimmed.starts_with("{{") && trimmed.ends_with("}}") {
-        render_text(context, trimmed, place)
+        render_text(context, trimmed, place).and_then(|value| match value.as_str() {
+            Some(expression) if names_written_text(context, trimmed) => eval(context, expression.trim(), place, false),
+            _ => Ok(value),
+        })
     } else {
         eval(context, trimmed, place, false)
     };
@@ -184,6 +187,19 @@ pub fn condition(context: &Context, template: &Template) -> Result<Rendered<bool
         Rendered::Known(value) if value.kind() == ValueKind::Bool => Ok(Rendered::Known(value.is_true())),
         Rendered::Known(value) => Err(not_boolean(&value, place)),
         Rendered::Unknown { because } => Ok(Rendered::Unknown { because }),
+    }
+}
+
+/// Whether a condition is `{{ name }}` and the variable a text that the user wrote: then that text is the condition.
+/// What came from a host is never an expression (S12).
+fn names_written_text(context: &Context, template: &str) -> bool {
+    let parts = scan::parts(template);
+    let [only] = parts.as_slice() else { return false };
+    let [name] = only.tokens.as_slice() else { return false };
+    let name = template.get(name.range.clone()).unwrap_or_default();
+    match context.variables().find(name) {
+        Some(Found::Node(Node::Plain(value))) => value.kind() == ValueKind::String,
+        _ => false,
     }
 }
 

@@ -158,6 +158,11 @@ fn conditions_are_booleans() {
     assert_eq!(diagnostic.message, "the condition is a string (text), not true or false");
     assert!(condition_of("x: [1]", "x").is_err());
     assert_eq!(condition_of("x: [1]", "x | length > 0").expect("no error"), Rendered::Known(true));
+    assert_eq!(condition_of("x: 1\ncond: x == 1", "{{ cond }}").expect("no error"), Rendered::Known(true));
+    assert_eq!(condition_of("x: true", "{{ x }}").expect("no error"), Rendered::Known(true));
+    // A text from a host is no expression, nor one that a template made.
+    assert!(condition_of("", "{{ host_data.text }}").is_err());
+    assert!(condition_of("made: \"{{ 'x == ' ~ 1 }}\"\nx: 1", "{{ made }}").is_err());
     assert!(condition_of("", "").is_err());
     assert!(condition_of("", "nothing").is_err());
 }

@@ -292,3 +292,65 @@ fn connection_variables_win_over_the_command_line() {
     assert!(error.place.expect("a place").to_string().ends_with("hosts:4:16"), "{}", error.message);
     assert!(of("e").is_err());
 }
+
+#[test]
+fn lookups_read_the_controller() {
+    let files = Files::new(&[
+        ("inv/hosts", "h n=3\n"),
+        ("book/files/motd", "  hello {{ n }}\n\n"),
+        ("book/files/b.conf", "b"),
+        ("book/files/a.conf", "a"),
+        ("book/templates/t.j2", "n={{ n }}\n"),
+    ]);
+    let play = play(named(&[("text", json!("{{ lookup('file', 'motd') }}"))]), Vec::new());
+    let world = files.world(&play, Vec::new());
+    let scope = world.scope(&play, "h");
+    for (expression, expected) in [
+        ("lookup('file', 'motd')", json!("  hello {{ n }}")),
+        ("lookup('file', 'motd', lstrip=true)", json!("hello {{ n }}")),
+        ("text", json!("  hello {{ n }}")),
+        ("lookup('template', 't.j2')", json!("n=3\n")),
+        ("lookup('env', 'ROLLGATE_NO_SUCH_VARIABLE', default='d')", json!("d")),
+        ("lookup('pipe', 'cat files/a.conf; pwd >/dev/null')", json!("a")),
+        ("lookup('lines', 'printf \"x\\\\ny\"', wantlist=true)", json!(["x", "y"])),
+        ("query('fileglob', '*.conf') | map('basename') | list", json!(["a.conf", "b.conf"])),
+        ("lookup('first_found', ['zzz', 'b.conf']) | basename", json!("b.conf")),
+        ("lookup('file', 'zzz', errors='ignore') is none", json!(true)),
+        ("lookup('ansible.builtin.vars', 'n')", json!(3)),
+    ] {
+        assert_eq!(known(&scope, expression), expected, "{expression}");
+    }
+    for wrong in ["lookup('file', 'zzz')", "lookup('fil', 'motd')", "lookup('pipe', 'exit 3')", "lookup('vars', 'zzz')"]
+    {
+        assert!(scope.expression(wrong, None).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_runbooks_templates_keep_what_they_find() {
+    let files = Files::new(&[("inv/hosts", "h\n")]);
+    let play = play(Vec::new(), Vec::new());
+    let world = files.world(&play, Vec::new());
+    let docker = json!({
+        "userns_remap": {"value": "", "is_user": false},
+        "remapped_as_wanted": false,
+        "daemon_json": {"parsed": {"z": 1, "log-opts": {"b": "1", "a": "2"}, "a": [1.5]}, "indent": 2},
+        "subuid": {"merged": "app:100000:65536\ndockremap:165536:65536\n"},
+    });
+    let facts: BTreeMap<String, Variable> = [
+        ("engine", json!({"docker": docker})),
+        ("userns_remap_user", json!("dockremap")),
+        ("pin_storage_driver", json!("overlay2")),
+    ]
+    .map(|(name, value)| (name.to_owned(), Variable::Data(value)))
+    .into();
+    world.set_facts("h", &facts);
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let rendered = |name: &str| {
+        let text = world.scope(&play, "h").template_file(&templates.join(name)).expect("renders");
+        text.known().expect("known")
+    };
+    let expected = "{\n  \"z\": 1,\n  \"log-opts\": {\n    \"b\": \"1\",\n    \"a\": \"2\"\n  },\n  \"a\": [\n    1.5\n  ],\n  \"userns-remap\": \"dockremap\",\n  \"storage-driver\": \"overlay2\"\n}\n";
+    assert_eq!(rendered("daemon.json.j2"), expected);
+    assert_eq!(rendered("subuid.j2"), "app:100000:65536\ndockremap:165536:65536\n");
+}

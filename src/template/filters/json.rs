@@ -17,7 +17,8 @@ pub(super) fn register(environment: &mut Environment<'static>) {
 
 /// How JSON is written.
 struct Style {
-    indent: Option<usize>,
+    /// One level of indentation.
+    indent: Option<String>,
     sort_keys: bool,
     ascii: bool,
     item: String,
@@ -33,14 +34,15 @@ fn dump(value: &Value, arguments: Given, nice: bool) -> Result<String, Error> {
     };
     let arguments = Arguments::new(arguments, names)?;
     let indent = match arguments.value("indent") {
-        None => nice.then_some(4),
-        Some(_) => arguments.count("indent")?,
+        None => nice.then(|| "    ".to_owned()),
+        Some(given) if given.as_str().is_some() => arguments.text("indent")?,
+        Some(_) => arguments.count("indent")?.map(|count| " ".repeat(count.min(64))),
     };
     let mut style = Style {
-        indent,
         sort_keys: arguments.value("sort_keys").map_or(nice, Value::is_true),
         ascii: arguments.value("ensure_ascii").is_none_or(Value::is_true),
         item: if indent.is_some() || nice { "," } else { ", " }.to_owned(),
+        indent,
         colon: ": ".to_owned(),
     };
     if let Some(separators) = arguments.value("separators").filter(|value| !value.is_none()) {
@@ -93,16 +95,16 @@ fn lead(out: &mut String, style: &Style, at: usize, depth: usize) {
     if at > 0 {
         out.push_str(&style.item);
     }
-    if let Some(indent) = style.indent {
+    if let Some(indent) = &style.indent {
         out.push('\n');
-        out.push_str(&" ".repeat(indent * depth));
+        out.push_str(&indent.repeat(depth));
     }
 }
 
 fn end(out: &mut String, style: &Style, depth: usize) {
-    if let Some(indent) = style.indent {
+    if let Some(indent) = &style.indent {
         out.push('\n');
-        out.push_str(&" ".repeat(indent * depth));
+        out.push_str(&indent.repeat(depth));
     }
 }
 
