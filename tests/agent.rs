@@ -1,15 +1,7 @@
 //! The agent on hosts reached by SSH: pushed cold, found warm, started by any login shell and by sudo, lost, cancelled.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
 #[path = "support/sshd.rs"]
-#[expect(dead_code, reason = "each test binary uses its part")]
 mod sshd;
 
 use rollgate::{
@@ -361,10 +353,11 @@ async fn this_machine_is_a_host_too() {
     host.close().await;
 }
 
-/// Fifty hosts on one machine; prints how long they took, cold and warm.
+/// Fifty hosts on one machine, cold and warm. Says how long it took; meant for optimised builds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_hosts_at_once_all_answer() {
-    if missing("fifty_hosts_at_once_all_answer") {
+#[ignore = "writes fifty agents, which are large in a debug build: run with ROLLGATE_AGENT naming an optimised one"]
+async fn fifty_agents_at_once_all_answer() {
+    if missing("fifty_agents_at_once_all_answer") {
         return;
     }
     let sshd = Sshd::start(&Options::default());
@@ -378,9 +371,9 @@ async fn fifty_hosts_at_once_all_answer() {
             .collect();
         let begin = Instant::now();
         let opened = futures::future::join_all(hosts.iter().map(|host| host.open(&RunAs::Login))).await;
-        println!("{round}: 50 hosts connected and welcomed in {:?}", begin.elapsed());
+        eprintln!("{round}: 50 hosts connected and welcomed in {:?}", begin.elapsed());
         for welcome in opened {
-            welcome.expect("every host answers");
+            assert_eq!(welcome.unwrap().uid, 0);
         }
         futures::future::join_all(hosts.iter().map(|host| host.close())).await;
     }

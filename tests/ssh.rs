@@ -78,6 +78,20 @@ async fn many_commands_at_once_all_come_through() {
 }
 
 #[tokio::test]
+async fn fifty_hosts_at_once_all_answer() {
+    if missing("fifty_hosts_at_once_all_answer") {
+        return;
+    }
+    let sshd = Sshd::start(&Options::default());
+    let fleet = SshFleet::new(SshOptions { connect_timeout: SOON, ..options(&sshd) });
+    let hosts: Vec<_> = (1..=50).map(|n| fleet.host(&target(&sshd, &format!("127.0.1.{n}")))).collect();
+    let all = hosts.iter().map(|host| host.raw("true", &RunAs::Login, SOON));
+    for output in futures::future::join_all(all).await {
+        assert_eq!(output.unwrap().rc, Some(0));
+    }
+}
+
+#[tokio::test]
 async fn large_output_comes_whole() {
     if missing("large_output_comes_whole") {
         return;
