@@ -45,6 +45,12 @@ pub(crate) async fn open(host: &dyn Host, run_as: &RunAs) -> Result<Welcome, Hos
     timeout(OPEN, host.open(run_as)).await.unwrap_or(Err(HostError::Deadline { after: OPEN }))
 }
 
+/// Waits until the run has been aborted for so long.
+pub(crate) async fn grace_over(desk: &Desk, grace: Duration) {
+    desk.until(Level::Abort).await;
+    tokio::time::sleep(grace).await;
+}
+
 /// Does a call. After an abort it has its grace, then its process group is ended, and then it has failed.
 pub(crate) async fn call(desk: &Desk, host: &dyn Host, call: Call, plan: CallPlan) -> Result<Answer, HostError> {
     let CallPlan { run_as, deadline, grace, cancel } = plan;
@@ -56,10 +62,7 @@ pub(crate) async fn call(desk: &Desk, host: &dyn Host, call: Call, plan: CallPla
     let late = |_| Err(HostError::Deadline { after: deadline });
     let aborted = async {
         match grace {
-            Some(grace) => {
-                desk.until(Level::Abort).await;
-                tokio::time::sleep(grace).await;
-            }
+            Some(grace) => grace_over(desk, grace).await,
             None => std::future::pending().await,
         }
     };

@@ -120,10 +120,10 @@ impl Unit {
     fn mode(&self, task: &Task) -> Mode {
         let check = match task.inherited.check_mode {
             Some(true) => true,
-            Some(false) => self.play.check && may_change(task) && !never_changes(task),
+            Some(false) => self.play.check && !never_changes(task),
             None => self.play.check,
         };
-        if check && may_change(task) { Mode::Check } else { Mode::Apply }
+        if check && !only_reads(task) { Mode::Check } else { Mode::Apply }
     }
 
     /// What the step is, for the events; without its digest.
@@ -140,6 +140,15 @@ impl Unit {
             mutating: may_change(task) && (self.play.check || self.mode(task) == Mode::Apply),
             digest: String::new(),
         }
+    }
+}
+
+/// Whether a task's module never changes anything, whatever its parameters.
+fn only_reads(task: &Task) -> bool {
+    match &task.action {
+        Action::Agent(args) => spec(&args.module).is_some_and(|spec| spec.check == CheckClass::ReadOnly),
+        Action::Template(_) | Action::CopyFile(_) | Action::Raw(_) => false,
+        _ => true,
     }
 }
 

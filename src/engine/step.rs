@@ -14,13 +14,17 @@ use crate::{
     journal::{EventKind, StepId, StepInfo, StepStatus},
 };
 use hmac::{Hmac, KeyInit, Mac};
-use rollgate_agent::protocol::{
-    AgentErrorKind, Answer, BundledTask, Call, Diff, Mode, ModuleCall, Step, TaskCall, TaskReport,
+use rollgate_agent::{
+    modules::{UndoClass, spec},
+    protocol::{AgentErrorKind, Answer, BundledTask, Call, Change, Diff, Mode, ModuleCall, Step, TaskCall, TaskReport},
 };
 use serde_json::{Map, Value};
 use sha2::Sha256;
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
+
+/// Why a step was ended before it was done.
+const CUT: &str = "It was ended: the run is aborted and its grace is over.";
 
 /// What a step does.
 pub(crate) enum Work {
@@ -116,7 +120,7 @@ impl Unit {
         let before = self.touched.fetch_or(mutating, Ordering::AcqRel);
         match self.work(plan, step).await {
             Done::Report(module, report) => {
-                let touched = mutating && (report.recorded || report.failed.is_some() || changed(&report));
+                let touched = mutating && may_have_changed(&module, &report);
                 self.touched.store(before || touched, Ordering::Release);
                 let outcome = Outcome::reported(&report, &module);
                 let TaskReport { diff, warnings, recorded, .. } = *report;
@@ -179,7 +183,13 @@ impl Unit {
             Work::Local(outcome) => return Done::Outcome(outcome),
             Work::Raw(line) => {
                 let raw = tokio::time::timeout(limit, host.raw(&line, &run_as, limit));
-                return match raw.await.unwrap_or(Err(HostError::Deadline { after: limit })) {
+                let output = tokio::select! {
+                    output = raw => output.unwrap_or(Err(HostError::Deadline { after: limit })),
+                    () = calls::grace_over(&self.run.desk, self.play.abort_grace()) => {
+                        return Done::Cut(format!("{CUT} It may still run on the host."));
+                    }
+                };
+                return match output {
                     Ok(output) => Done::Outcome(raw_outcome(&output)),
                     Err(error) => Done::Lost(error),
                 };
@@ -210,9 +220,7 @@ impl Unit {
             }
             Ok(_) => Done::Lost(HostError::Protocol { message: "an answer of another kind".to_owned() }),
             Err(HostError::Agent(error)) => match error.kind {
-                AgentErrorKind::Cancelled if stopped() => {
-                    Done::Cut("It was ended: the run is aborted and its grace is over.".to_owned())
-                }
+                AgentErrorKind::Cancelled if stopped() => Done::Cut(CUT.to_owned()),
                 // It had begun and was ended: what it left behind is not known.
                 AgentErrorKind::TimedOut | AgentErrorKind::Cancelled | AgentErrorKind::Internal => {
                     Done::Outcome(Outcome { changed: None, ..Outcome::failed(error.message) })
@@ -279,8 +287,13 @@ fn took(began: Instant) -> u64 {
     millis(began.elapsed())
 }
 
-fn changed(report: &TaskReport) -> bool {
-    report.change != rollgate_agent::protocol::Change::Unchanged
+/// A module that records what it changes and has recorded nothing has changed nothing, also where it failed.
+fn may_have_changed(module: &str, report: &TaskReport) -> bool {
+    let exact = spec(module).is_some_and(|spec| spec.undo == UndoClass::Exact);
+    match report.failed {
+        Some(_) => report.recorded || !exact,
+        None => report.recorded || report.change != Change::Unchanged,
+    }
 }
 
 fn raw_outcome(output: &crate::host::RawOutput) -> Outcome {

@@ -213,7 +213,7 @@ impl Unit {
                 status: status(task, &outcome, last),
                 diff: if task.inherited.no_log { Vec::new() } else { ran.diff },
                 message: message(task, &outcome, (!last).then_some((attempt, retries))),
-                warnings: ran.warnings,
+                warnings: if task.inherited.no_log { Vec::new() } else { ran.warnings },
                 took_ms: ran.took_ms,
             };
             self.run.desk.emit(kind);

@@ -17,6 +17,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+/// Before a host that was out of reach once is asked again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
 /// What a watched host tells the play.
 #[derive(Debug)]
 pub(crate) enum News {
@@ -90,7 +93,7 @@ impl Unit {
         if !pause(watch, first).await {
             return;
         }
-        let mut healthy = 0;
+        let (mut healthy, mut lost) = (0, false);
         loop {
             let since = watch.last_step.elapsed();
             let asking = Asking { policy: &watch.policy, phase: watch.phase, since, cancel: &watch.cancel };
@@ -100,8 +103,17 @@ impl Unit {
             }
             match run {
                 ProbeRun::Absent => return self.tell(watch, News::Absent(probe.name.clone())),
+                // A connection that broke may come back; a host that cannot be reached again is out of reach.
+                ProbeRun::Lost(_) if !lost => {
+                    lost = true;
+                    if pause(watch, RECONNECT).await {
+                        continue;
+                    }
+                    return;
+                }
                 ProbeRun::Lost(why) => return self.tell(watch, News::Lost(why)),
                 ProbeRun::Round(verdict, evidence) => {
+                    lost = false;
                     healthy = if verdict == Verdict::Healthy { healthy + 1 } else { 0 };
                     let probe = probe.name.clone();
                     self.tell(watch, News::Round { probe, phase: watch.phase, verdict, evidence });

@@ -31,6 +31,7 @@ impl Driver {
             return;
         }
         self.starting = true;
+        self.moved = true;
         self.pump().await;
         self.starting = false;
         if self.goes_on() {
@@ -83,7 +84,8 @@ impl Driver {
                 }
             }
         }
-        if self.starting && self.goes_on() {
+        if self.starting && self.moved && self.goes_on() {
+            self.moved = false;
             self.start_hosts();
         }
         self.roll_back_next();
@@ -95,9 +97,9 @@ impl Driver {
 
     fn start_hosts(&mut self) {
         let batch = self.resolved.batches.get(self.batch).cloned().unwrap_or_default();
+        let mut in_flight = self.rows.values().filter(|row| row.in_flight()).count();
         let mut left_out = false;
         for host in batch {
-            let in_flight = self.rows.values().filter(|row| row.in_flight()).count();
             let ready = self.rows.get(&host).is_some_and(|row| row.state == HostState::Pending && row.unit.is_some());
             if !ready {
                 continue;
@@ -112,6 +114,7 @@ impl Driver {
             self.budget.set(&host, Some(Disruption::Changing));
             self.set_state(&host, HostState::Running, None);
             self.spawn_list(&host);
+            in_flight += 1;
         }
         if left_out && self.jobs.is_empty() && self.queue.is_empty() && self.next_timer().is_none() {
             let (disrupted, max_unavailable) = (self.budget.disrupted(), self.budget.max_unavailable());

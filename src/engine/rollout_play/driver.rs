@@ -67,6 +67,8 @@ pub(crate) struct Driver {
     pub(super) batch: usize,
     /// Hosts of the batch may be started.
     pub(super) starting: bool,
+    /// A host has moved on since hosts were last started: one more may have its place.
+    pub(super) moved: bool,
     pub(super) jobs: JoinSet<JobDone>,
     pub(super) running: HashMap<tokio::task::Id, String>,
     pub(super) wire: Wire,
@@ -127,6 +129,7 @@ impl Driver {
             rows,
             batch: 0,
             starting: false,
+            moved: false,
             jobs: JoinSet::new(),
             running: HashMap::new(),
             wire,
@@ -284,6 +287,7 @@ impl Driver {
             Err(error) => (error.id(), None),
         };
         let Some(host) = self.running.remove(&id) else { return };
+        self.moved = true;
         let Some(JobDone { unit, what }) = done else { return self.on_dropped(&host) };
         if let Some(row) = self.rows.get_mut(&host) {
             let was = std::mem::replace(&mut row.doing, Doing::Nothing);
@@ -327,6 +331,7 @@ impl Driver {
     /// Passes a host into another state and says so.
     pub(super) fn set_state(&mut self, host: &str, state: HostState, reason: Option<String>) {
         let Some(row) = self.rows.get_mut(host) else { return };
+        self.moved = true;
         row.state = state;
         row.reason.clone_from(&reason);
         // The start was said by the ask for it.

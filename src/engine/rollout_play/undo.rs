@@ -136,7 +136,7 @@ impl Driver {
 
     /// Begins rollbacks: at their own speed, the first ones few, until one of them has shown that it helps.
     pub(super) fn roll_back_next(&mut self) {
-        if self.heard >= Level::Kill {
+        if self.heard >= Level::Kill || self.queue.is_empty() {
             return;
         }
         loop {

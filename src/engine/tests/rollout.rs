@@ -207,6 +207,13 @@ async fn check_mode_says_what_would_change_and_writes_nothing() {
       command: 'true'
       register: ran
       accept_irreversible: true
+    - name: Read something
+      command: touch {{ root }}/written
+      changed_when: false
+    - name: Read it really
+      command: cat {{ root }}/list
+      changed_when: false
+      check_mode: false
     - name: Depend on it
       copy: { content: x, dest: '{{ root }}/depends' }
       when: ran.rc == 0";
@@ -216,12 +223,32 @@ async fn check_mode_says_what_would_change_and_writes_nothing() {
     let before = sandbox.everything();
     let run = sandbox.run().await;
     assert_eq!(sandbox.everything(), before);
-    use crate::journal::StepStatus::{Changed, Unknown};
+    use crate::journal::StepStatus::{Changed, Ok, Unknown};
     let status = |task: &str| run.results("h1", task).first().map(|(status, _)| *status);
     assert_eq!(status("Configure"), Some(Changed));
     assert_eq!((status("Run something"), status("Depend on it")), (Some(Unknown), Some(Unknown)));
+    assert_eq!(status("Read something"), Some(Ok), "by its own word it changes nothing, and it is not run");
+    assert_eq!(status("Read it really"), Some(Ok));
     let diffs = run.kinds().any(|kind| {
         matches!(kind, EventKind::StepResult { diff, .. } if diff.iter().any(|diff| diff.after.contains("blue")))
     });
     assert!(diffs, "with -D the difference is shown");
+}
+
+#[tokio::test]
+async fn a_module_that_fails_before_it_changes_anything_leaves_nothing_to_put_back() {
+    let text = "- hosts: all
+  gather_facts: false
+  rollout: { batches: [1] }
+  tasks:
+    - name: Refused
+      copy:
+        content: x
+        dest: '{{ root }}/no/such/directory/app.conf'
+";
+    let sandbox = Sandbox::new(text, 1);
+    let run = sandbox.run().await;
+    assert_eq!((run.state("h1"), run.outcome.exit_code), (HostState::Failed, 2));
+    let undone = run.kinds().any(|kind| matches!(kind, EventKind::RollbackIntent { .. }));
+    assert!(!undone, "nothing was changed");
 }
