@@ -1,6 +1,7 @@
 //! Taking back our own lines of a file that others have written to since (R10): a merge in three ways.
 
-use similar::{Algorithm, DiffOp, capture_diff_slices};
+use similar::DiffOp;
+use similar::algorithms::{Capture, Replace, myers};
 
 /// Undoes the change from `before` to `ours` in `now`, line by line, and leaves every other line. Nothing happens where
 /// it is undone already. None where a line that we changed has been changed again by somebody: nobody can say what it
@@ -46,7 +47,10 @@ struct Edits<'a> {
 impl<'a> Edits<'a> {
     fn between(base: &[&[u8]], other: &[&'a [u8]]) -> Self {
         let mut edits = Self { deleted: vec![false; base.len()], inserted: vec![Vec::new(); base.len() + 1] };
-        for op in capture_diff_slices(Algorithm::Myers, base, other) {
+        // One algorithm by name: choosing at run time links all of them, a tenth of the agent.
+        let mut hook = Replace::new(Capture::new());
+        let Ok(()) = myers::diff(&mut hook, base, 0..base.len(), other, 0..other.len());
+        for op in hook.into_inner().into_ops() {
             if matches!(op, DiffOp::Equal { .. }) {
                 continue;
             }
