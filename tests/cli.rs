@@ -198,3 +198,64 @@ fn output_to_a_reader_that_has_gone_away_is_no_crash() {
     let status = command.stdout(writer).status().unwrap();
     assert_eq!(status.code(), Some(0));
 }
+
+/// Three hosts behind one sshd; on h3 the change makes the probe fail.
+fn fleet(sshd: &Sshd) -> Place {
+    let place = Place::new();
+    let base = place.path().display().to_string();
+    let hosts: String = ["h1", "h2", "h3"]
+        .iter()
+        .map(|host| format!("{host} rollgate_state_dir={base}/{host}-state file={base}/{host}.conf\n"))
+        .collect();
+    let common = format!(
+        "[all:vars]\nansible_host=127.0.0.1\nansible_port={}\nansible_user=root\nansible_ssh_private_key_file={}\n",
+        sshd.port(),
+        sshd.key().display()
+    );
+    place.file("hosts.ini", &format!("{hosts}{common}"));
+    for host in ["h1", "h2", "h3"] {
+        place.file(&format!("{host}.conf"), "mode=old\n");
+    }
+    place.file(
+        "site.yml",
+        "\
+- name: Change the mode
+  hosts: all
+  gather_facts: false
+  rollout:
+    batches: [1, 2]
+    max_parallel: 1
+    max_fail: 0
+    min_healthy_time: 0s
+    healthy_deadline: 30s
+    probes:
+      - name: mode
+        command: \"! grep -q h3:new {{ file }}\"
+        count: 5
+        interval: 100ms
+    triggers:
+      - name: the new mode does not work
+        when: mode.consecutive_failures >= 3
+  tasks:
+    - name: Set the mode
+      copy: { dest: \"{{ file }}\", content: \"{{ inventory_hostname }}:new\\n\" }
+",
+    );
+    place
+}
+
+#[test]
+fn a_trigger_puts_its_batch_back_and_leaves_the_canary() {
+    if missing("a_trigger_puts_its_batch_back_and_leaves_the_canary") {
+        return;
+    }
+    let sshd = Sshd::start(&Options::default());
+    let place = fleet(&sshd);
+    let run = place.rollgate(&with(&sshd, "run"));
+    transcript!(&place, run);
+    let file = |host: &str| fs_err::read_to_string(place.path().join(format!("{host}.conf"))).unwrap();
+    assert_eq!([file("h1"), file("h2"), file("h3")], ["h1:new\n", "mode=old\n", "mode=old\n"]);
+    assert_eq!(place.rollgate("show").stdout, run.stdout);
+    transcript!(&place, place.rollgate("show --format ticket"));
+    transcript!(&place, place.rollgate("runs"));
+}

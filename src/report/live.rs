@@ -9,11 +9,11 @@ use super::{
     words,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, millis},
     journal::{Event, HostState},
     rollout::count,
 };
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
@@ -81,23 +81,20 @@ impl Drop for Live {
 }
 
 fn draw(events: &Receiver<Event>, options: LineOptions, with_lines: bool) {
-    let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-    let row = || {
-        let bar = screen.add(ProgressBar::new_spinner());
-        bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar
-    };
-    let rows: Vec<ProgressBar> = (0..=ROWS).map(|_| row()).collect();
+    let screen = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+    screen.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
     let mut lines = Lines::new(options);
-    let mut base_ms = 0;
     let clock = Clock::system();
-    let mut at_ms = 0;
+    let (mut base_ms, mut at_ms, mut drawn_ms) = (0, 0, 0);
     let out = Out::stdout();
     loop {
         match events.recv_timeout(REDRAW) {
             Ok(event) => {
                 (base_ms, at_ms) = (event.elapsed_ms, clock.elapsed_ms());
                 let text = lines.event(&event);
+                if lines.view().exit_code.is_some() {
+                    screen.set_message("");
+                }
                 if with_lines && !text.is_empty() {
                     screen.suspend(|| out.write(&text));
                 }
@@ -105,13 +102,18 @@ fn draw(events: &Receiver<Event>, options: LineOptions, with_lines: bool) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        let now = base_ms + clock.elapsed_ms().saturating_sub(at_ms);
-        let texts = below(lines.view(), now);
-        for (index, row) in rows.iter().enumerate() {
-            row.set_message(texts.get(index).cloned().unwrap_or_default());
+        // A thousand events in a moment are drawn once.
+        if clock.elapsed_ms().saturating_sub(drawn_ms) < millis(REDRAW) {
+            continue;
         }
+        drawn_ms = clock.elapsed_ms();
+        // The window may have been resized.
+        let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col));
+        let rows = below(lines.view(), base_ms + drawn_ms.saturating_sub(at_ms));
+        let rows: Vec<String> = rows.iter().map(|row| row.chars().take(width.saturating_sub(1)).collect()).collect();
+        screen.set_message(rows.join("\n"));
     }
-    rows.iter().for_each(ProgressBar::finish_and_clear);
+    screen.finish_and_clear();
 }
 
 /// The rows below the lines: a summary, then hosts with their current steps.
