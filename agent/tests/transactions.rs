@@ -9,6 +9,7 @@ mod tests {
     use crate::support::{Channel, TXN, bundled, step, task};
     use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, Progress, TxnOpen};
     use rollgate_agent::serve::Control;
+    use rollgate_agent::undo::{Recorder, Transaction};
     use serde_json::json;
     use std::cell::RefCell;
 
@@ -207,6 +208,40 @@ mod tests {
         let kept: Vec<_> = fs_err::read_dir(beside).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(kept.len(), 1);
         assert_eq!(fs_err::read_to_string(&kept[0]).unwrap(), "before");
+    }
+
+    #[test]
+    fn what_a_step_put_into_a_directory_that_it_made_goes_with_it() {
+        let sandbox = Sandbox::new();
+        let before = sandbox.snapshot();
+        let transaction = Transaction::open(sandbox.state.path(), TXN).unwrap();
+        let useradd = task("command", json!({"cmd": "useradd"}));
+        let mut recorder = Recorder::for_step(&transaction, &useradd, &step(1)).unwrap();
+        let home = sandbox.path("home");
+        recorder.path(&home).unwrap();
+        fs_err::create_dir_all(home.join(".config")).unwrap();
+        fs_err::write(home.join(".profile"), "skeleton").unwrap();
+        recorder.done(true, false).unwrap();
+        assert!(sandbox.revert().failed.is_none());
+        assert_eq!(sandbox.snapshot(), before);
+    }
+
+    #[test]
+    fn what_others_put_into_a_directory_that_a_step_made_stays() {
+        let sandbox = Sandbox::new();
+        let transaction = Transaction::open(sandbox.state.path(), TXN).unwrap();
+        let useradd = task("command", json!({"cmd": "useradd"}));
+        let mut recorder = Recorder::for_step(&transaction, &useradd, &step(1)).unwrap();
+        let home = sandbox.path("home");
+        recorder.path(&home).unwrap();
+        fs_err::create_dir(&home).unwrap();
+        fs_err::write(home.join(".profile"), "skeleton").unwrap();
+        recorder.done(true, false).unwrap();
+        fs_err::write(home.join("thesis"), "theirs").unwrap();
+        let report = sandbox.revert();
+        assert_eq!((report.failed, report.drifted), (None, vec![format!("path {}", home.display())]));
+        let left: Vec<_> = fs_err::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["thesis"]);
     }
 
     #[test]

@@ -39,6 +39,8 @@ struct Active {
 struct Recorded {
     object: Object,
     shared: bool,
+    /// A path where nothing was.
+    was_absent: bool,
 }
 
 impl Recorder {
@@ -222,7 +224,7 @@ impl Active {
         }
         let step = self.step.seq;
         self.write(vec![Record::Pre { step, object: object.clone(), state, shared: false, intended: None }])?;
-        self.recorded.push(Recorded { object, shared: false });
+        self.recorded.push(Recorded { object, shared: false, was_absent: false });
         Ok(())
     }
 
@@ -231,9 +233,11 @@ impl Active {
         if self.knows(&object) {
             return Ok(());
         }
-        let state = State::Path(self.pre_image(path)?);
+        let state = self.pre_image(path)?;
+        let was_absent = state.kind == Kind::Absent;
+        let state = State::Path(state);
         self.write(vec![Record::Pre { step: self.step.seq, object: object.clone(), state, shared, intended }])?;
-        self.recorded.push(Recorded { object, shared });
+        self.recorded.push(Recorded { object, shared, was_absent });
         Ok(())
     }
 
@@ -262,6 +266,9 @@ impl Active {
     }
 
     fn tree(&mut self, root: &Path) -> Result<(), UndoError> {
+        if root.symlink_metadata().is_err() {
+            return self.path(root, false, None);
+        }
         let paths = walk(root)?;
         let mut records = Vec::new();
         let mut recorded = Vec::new();
@@ -282,7 +289,7 @@ impl Active {
                 shared: false,
                 intended: None,
             });
-            recorded.push(Recorded { object, shared: false });
+            recorded.push(Recorded { object, shared: false, was_absent: false });
         }
         self.write(records)?;
         self.recorded.extend(recorded);
@@ -297,10 +304,35 @@ impl Active {
         let mut records = Vec::new();
         for recorded in &self.recorded {
             let state = self.post_image(recorded)?;
-            records.push(Record::Post { step, object: recorded.object.clone(), state });
+            records.push(Record::Post { step, object: recorded.object.clone(), state: state.clone() });
+            records.extend(self.made_below(recorded, &state)?);
         }
         records.push(Record::End { step, changed, failed });
         self.write(records)
+    }
+
+    /// What the step put into a directory that was not there before it (a new user's home): that goes with it.
+    fn made_below(&self, recorded: &Recorded, now: &State) -> Result<Vec<Record>, UndoError> {
+        let (Object::Path(path), State::Path(now)) = (&recorded.object, now) else { return Ok(Vec::new()) };
+        if !recorded.was_absent || now.kind != Kind::Directory {
+            return Ok(Vec::new());
+        }
+        // Too much to be listed stays, and is named, when the directory is to go.
+        let Ok(mut paths) = walk(&path_of(path)) else { return Ok(Vec::new()) };
+        // Parents before their children, so that undoing in reverse removes children first; the root has its record.
+        paths.reverse();
+        let step = self.step.seq;
+        let mut records = Vec::new();
+        for path in paths.into_iter().skip(1) {
+            let object = Object::Path(path_text(&path));
+            if self.knows(&object) {
+                continue;
+            }
+            let (before, after) = (State::Path(PathState::absent()), State::Path(crate::files::fingerprint(&path)?));
+            let pre = Record::Pre { step, object: object.clone(), state: before, shared: false, intended: None };
+            records.extend([pre, Record::Post { step, object, state: after }]);
+        }
+        Ok(records)
     }
 
     fn post_image(&self, recorded: &Recorded) -> Result<State, UndoError> {
