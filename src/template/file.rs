@@ -1,7 +1,7 @@
 //! Template files: their own options, files they include, and errors that point into them.
 
 use super::{
-    context::Context,
+    context::{Context, Written},
     environment,
     failure::{Failure, Site, carried, explain},
     prepare,
@@ -39,6 +39,8 @@ const HEADER: &str = "#jinja2:";
 pub fn render_file(context: &Context, path: &Path, options: &FileOptions) -> Result<String, Failure> {
     let text = fs_err::read_to_string(path)
         .map_err(|error| Failure::message(format!("cannot read the template: {error}"), None))?;
+    // Jinja reads every kind of line end as a newline.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let source = Arc::new(Source { path: path.display().to_string(), text });
     let (options, start) = header(&source, options)?;
     let body = source.text.get(start..).unwrap_or_default();
@@ -54,8 +56,8 @@ pub fn render_file(context: &Context, path: &Path, options: &FileOptions) -> Res
     context.begin_writing();
     let text = prepared.text.strip_suffix('\n').unwrap_or(&prepared.text);
     let rendered = engine.render_named_str(&source.path, text, context.root());
-    context.end_writing();
-    rendered.map(|text| with_newlines_of(&text, body)).map_err(|error| {
+    let written = context.end_writing();
+    rendered.map(|text| finish(text, &written, body)).map_err(|error| {
         // An error within an included file names that file.
         if carried(&error).is_none()
             && let Some(name) = error.name().filter(|name| *name != source.path)
@@ -72,6 +74,15 @@ pub fn render_file(context: &Context, path: &Path, options: &FileOptions) -> Res
         }
         explain(&error, context, &Site { text: body, prepared: &prepared, offset: 0, place: Some(&place) })
     })
+}
+
+/// Puts back newlines at the end as Ansible does: not where nothing was written, nor where all that was written is one
+/// value that is no text.
+fn finish(text: String, written: &Written, body: &str) -> String {
+    let nothing = text.is_empty() && written.count == 0;
+    let one_value = written.count == 1
+        && written.first.as_ref().is_some_and(|(value, length)| *length == text.len() && value.as_str().is_none());
+    if nothing || one_value { text } else { with_newlines_of(&text, body) }
 }
 
 /// Directories in which included files are looked for.

@@ -3,7 +3,11 @@
 use super::*;
 use crate::playbook::Template;
 use serde_json::{Value as Json, json};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 struct Table(BTreeMap<String, Found>);
 
@@ -49,13 +53,36 @@ fn evaluated(variables: &Arc<Table>, kind: &str, text: &str) -> Option<Json> {
     }
 }
 
-#[test]
-fn expressions_mean_what_they_mean_to_ansible() {
+/// The cases, and the variables that they read.
+fn table() -> (Json, Arc<Table>) {
     let text = include_str!("../../tests/data/ansible-expressions.json");
     let data: Json = serde_json::from_str(text).expect("JSON");
     let variables = data["vars"].as_object().expect("variables").iter();
     let table = variables.map(|(name, value)| (name.clone(), Found::Node(Node::new(value, None)))).collect();
-    let table = Arc::new(Table(table));
+    (data, Arc::new(Table(table)))
+}
+
+/// Files in `tests/data/files` against what the `template` module of ansible-core 2.19 wrote (`tests/data/files.json`).
+#[test]
+fn template_files_are_what_ansible_writes() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/files");
+    let expected: BTreeMap<String, String> =
+        serde_json::from_str(include_str!("../../tests/data/files.json")).expect("JSON");
+    let (_, table) = table();
+    let mut wrong = Vec::new();
+    for (name, expected) in expected {
+        let context = Context::new(Arc::clone(&table) as Arc<dyn Variables>);
+        match render_file(&context, &directory.join(&name), &FileOptions::default()) {
+            Ok(text) if text == expected => {}
+            other => wrong.push(format!("{name}\n  Ansible: {expected:?}\n  here:    {other:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn expressions_mean_what_they_mean_to_ansible() {
+    let (data, table) = table();
     let mut differences = differences();
     let mut wrong = Vec::new();
     for case in data["cases"].as_array().expect("cases") {

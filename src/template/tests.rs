@@ -209,3 +209,15 @@ fn template_files_find_their_own() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_rendering_leaves_nothing_behind() {
+    let variables = table("m: {a: '{{ n }}', l: ['{{ m.a }}']}\nn: 1\ncycle: '{{ cycle }}'");
+    for text in
+        ["{{ m }}", "{{ hostvars['a'].about }}", "{{ vars }}", "{{ cycle }}", "{{ m.l | map('string') | list }}"]
+    {
+        let context = Context::new(Arc::clone(&variables) as Arc<dyn Variables>);
+        let _rendered = render(&context, &Template { value: json!(text), place: None });
+    }
+    assert_eq!(Arc::strong_count(&variables), 1);
+}
