@@ -179,7 +179,7 @@ fn no_sudo(test: &str) -> bool {
 /// A server whose sudo has these rules alone.
 fn sudo_sshd(rules: &str, setup: &str) -> Sshd {
     let setup = format!(
-        "cat > /tmp/sudoers.$$ <<'EOF'\nroot ALL=(ALL:ALL) ALL\n{rules}EOF\nchmod 440 /tmp/sudoers.$$\n\
+        "cat > /tmp/sudoers.$$ <<'EOF'\nDefaults use_pty\nroot ALL=(ALL:ALL) ALL\n{rules}EOF\nchmod 440 /tmp/sudoers.$$\n\
          mount --bind /tmp/sudoers.$$ /etc/sudoers\nrm /tmp/sudoers.$$\n{setup}"
     );
     Sshd::start(&Options { setup, ..Options::default() })

@@ -368,9 +368,9 @@ async fn nobody_at_the_port_and_a_silent_server_are_connect_errors_in_time() {
     let fleet = SshFleet::new(options);
     for port in [nobody, silent.local_addr().unwrap().port()] {
         let target = Target { name: "web1".into(), address: "127.0.0.1".into(), port: Some(port), ..Target::default() };
-        let (stage, message, _) = refused(&fleet.host(&target)).await;
+        let (stage, message, hint) = refused(&fleet.host(&target)).await;
         assert_eq!(stage, Stage::Connect);
-        assert!(message.contains("web1"), "{message}");
+        assert!(message.contains(&format!("127.0.0.1:{port}")) && !hint.is_empty(), "{message} {hint}");
     }
 }
 

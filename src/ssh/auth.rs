@@ -85,12 +85,11 @@ fn load(path: &Path) -> KeyFile {
 /// Proves to the host who we are.
 pub(crate) async fn authenticate(
     handle: &mut Handle<Client>,
-    name: &str,
     config: &HostConfig,
     keyring: &Keyring,
 ) -> Result<(), HostError> {
     let mut attempt =
-        Attempt { handle, name, config, offered: Vec::new(), seen: HashSet::new(), notes: Vec::new(), methods: None };
+        Attempt { handle, config, offered: Vec::new(), seen: HashSet::new(), notes: Vec::new(), methods: None };
     let files: Vec<(&Identity, Arc<KeyFile>)> =
         config.identities.iter().map(|identity| (identity, keyring.load(&identity.path))).collect();
     // What somebody named comes first, then the ssh-agent, then the default files.
@@ -112,7 +111,6 @@ pub(crate) async fn authenticate(
 
 struct Attempt<'a> {
     handle: &'a mut Handle<Client>,
-    name: &'a str,
     config: &'a HostConfig,
     offered: Vec<String>,
     seen: HashSet<String>,
@@ -266,7 +264,7 @@ impl Attempt<'_> {
 
     fn refused(&self) -> HostError {
         let mut message = match self.offered.as_slice() {
-            [] => "there is no key to offer".to_owned(),
+            [] => "cannot be tried: there is no key to offer".to_owned(),
             offered => format!("took none of the keys offered: {}", offered.join(", ")),
         };
         if let Some(methods) = &self.methods {
@@ -285,7 +283,7 @@ impl Attempt<'_> {
 
     fn error(&self, message: String, hint: Option<String>) -> HostError {
         let HostConfig { user, host, port, .. } = self.config;
-        let message = format!("{} ({user}@{host}:{port}): {message}", self.name);
+        let message = format!("{user}@{host}:{port} {message}");
         HostError::Unreachable { stage: Stage::Authenticate, message, hint }
     }
 }

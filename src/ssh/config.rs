@@ -57,7 +57,7 @@ fn build(target: &Target, options: &SshOptions, words: &Words) -> Result<HostCon
     for key in JUMPS {
         if let Some(value) = one(key) {
             return Err(failed(
-                format!("the ssh configuration of {} asks for {key} {value}, which is not built yet", target.name),
+                format!("the ssh configuration asks for {key} {value}, which is not built yet"),
                 "Run rollgate on a machine that reaches the host directly, or configure the host without it.",
             ));
         }

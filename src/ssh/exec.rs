@@ -41,7 +41,8 @@ pub(crate) struct ChannelSource {
 #[async_trait]
 impl Source for ChannelSource {
     async fn next(&mut self) -> Output {
-        while !self.ended {
+        // A host that refuses the command keeps its channel open and says nothing more.
+        while !self.ended && !self.refused {
             match self.reader.wait().await {
                 Some(ChannelMsg::Data { data }) => return Output::Stdout(data.to_vec()),
                 Some(ChannelMsg::ExtendedData { data, .. }) => return Output::Stderr(data.to_vec()),
@@ -51,7 +52,7 @@ impl Source for ChannelSource {
                 Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
                     return Output::Exit(Exit::Signal(format!("{signal_name:?}")));
                 }
-                Some(ChannelMsg::Failure) if !self.refused => {
+                Some(ChannelMsg::Failure) => {
                     self.refused = true;
                     return Output::Stderr(b"the host refuses to run commands for this user".to_vec());
                 }

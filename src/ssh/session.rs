@@ -15,16 +15,23 @@ use russh::{
 };
 use std::{
     borrow::Cow,
+    io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Commands at one time on one connection; at 8 some opens already fail (rust.md 2.2).
 const COMMANDS: usize = 5;
 
 /// Tries to open a channel, with 20, 40, 80 ... ms between them: the host frees a slot a little after a command's end.
 const OPEN_TRIES: u32 = 7;
+
+/// Processes (`ssh -G`, `getent`) at one time.
+const LOOKUPS: usize = 8;
 
 /// How long the host may take to open a channel.
 const OPEN: Duration = Duration::from_secs(15);
@@ -34,13 +41,17 @@ pub(crate) struct Common {
     pub(crate) options: SshOptions,
     pub(crate) known_hosts: Arc<KnownHostsCache>,
     pub(crate) keyring: Keyring,
-    pub(crate) handshakes: Semaphore,
+    /// Turns at the handshake.
+    handshakes: Semaphore,
+    /// Turns at asking the ssh program and the resolver.
+    lookups: Semaphore,
 }
 
 impl Common {
     pub(crate) fn new(options: SshOptions) -> Self {
         let handshakes = Semaphore::new(options.handshakes.max(1));
-        Self { options, known_hosts: Arc::default(), keyring: Keyring::default(), handshakes }
+        let lookups = Semaphore::new(LOOKUPS);
+        Self { options, known_hosts: Arc::default(), keyring: Keyring::default(), handshakes, lookups }
     }
 }
 
@@ -68,31 +79,39 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Looks the host up, connects, checks its key and authenticates.
+    /// Looks the host up, connects, checks its key and authenticates. One limit for all of it; waiting for a turn at
+    /// the handshake, which costs processor time on our side, does not count.
     pub(crate) async fn open(target: &Target, common: &Common) -> Result<Self, HostError> {
-        let _turn = common.handshakes.acquire().await.map_err(|_| connect(target, "the fleet is closed", None))?;
-        let config = config::resolve(target, &common.options).await?;
         let limit = common.options.connect_timeout;
-        let stage = Mutex::new(Stage::Connect);
-        let socket = Mutex::new(None);
-        let opening = handshake(target, &config, common, &stage, &socket);
-        match tokio::time::timeout(limit, opening).await {
-            Ok(opened) => opened,
+        let (config, addresses) = {
+            let _turn = common.lookups.acquire().await.map_err(|_| gone("the fleet is closed"))?;
+            let config = config::resolve(target, &common.options).await?;
+            let addresses = timeout(limit, lookup::addresses(&config.host, config.port)).await;
+            let addresses = addresses.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let said = |error| gone(&format!("{} cannot be looked up: {error}", config.host));
+            (config.clone(), addresses.map_err(said)?)
+        };
+        let at = format!("{}:{}", config.host, config.port);
+        let begin = Instant::now();
+        let (socket, round_trip) = match timeout(limit, Socket::connect(&addresses)).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => return Err(unreachable(Stage::Connect, &error.to_string(), NOBODY)),
             Err(_) => {
-                // The session's task runs on by itself (rust.md 2.2): take its socket away.
-                if let Some(socket) = lock(&socket).take() {
-                    Socket::cut(&socket);
-                }
-                Err(HostError::Unreachable {
-                    stage: *lock(&stage),
-                    message: format!(
-                        "{} ({}:{}) did not get there within {limit:?}",
-                        target.name, config.host, config.port
-                    ),
-                    hint: Some("Raise --timeout if the host or the way to it is slow.".to_owned()),
-                })
+                return Err(unreachable(Stage::Connect, &format!("{at} does not answer within {limit:?}"), NOBODY));
             }
-        }
+        };
+        let left = limit.saturating_sub(begin.elapsed());
+        let _turn = common.handshakes.acquire().await.map_err(|_| gone("the fleet is closed"))?;
+        let stage = Mutex::new(Stage::Connect);
+        let shaking = handshake(target, &config, common, &stage, socket.clone());
+        let Ok(shaken) = timeout(left, shaking).await else {
+            // The session's task runs on by itself (rust.md 2.2): take its socket away.
+            socket.cut();
+            let stage = *lock(&stage);
+            return Err(unreachable(stage, &format!("{at} does not let us in within {limit:?}"), SLOW));
+        };
+        let handle = shaken?;
+        Ok(Self { handle, socket, commands: Arc::new(Semaphore::new(COMMANDS)), user: config.user, round_trip })
     }
 
     /// A channel for a command, one of few at a time.
@@ -117,15 +136,13 @@ impl Session {
     }
 
     async fn try_channel(&self) -> Result<Channel<Msg>, russh::Error> {
-        tokio::time::timeout(OPEN, self.handle.channel_open_session())
-            .await
-            .unwrap_or(Err(russh::Error::ConnectionTimeout))
+        timeout(OPEN, self.handle.channel_open_session()).await.unwrap_or(Err(russh::Error::ConnectionTimeout))
     }
 
     /// Says goodbye, and cuts the connection off if the host does not listen.
     pub(crate) async fn close(&self) {
         let bye = self.handle.disconnect(Disconnect::ByApplication, "", "");
-        drop(tokio::time::timeout(Duration::from_secs(1), bye).await);
+        drop(timeout(Duration::from_secs(1), bye).await);
     }
 }
 
@@ -133,36 +150,31 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+const NOBODY: &str = "Is the host up, and sshd at this port?";
+const SLOW: &str = "Raise --timeout if the host or the way to it is slow.";
+
 async fn handshake(
     target: &Target,
     config: &HostConfig,
     common: &Common,
     stage: &Mutex<Stage>,
-    kept: &Mutex<Option<Socket>>,
-) -> Result<Session, HostError> {
+    socket: Socket,
+) -> Result<Handle<Client>, HostError> {
     let options = &common.options;
-    let at = format!("{}:{}", config.host, config.port);
-    let addresses = lookup::addresses(&config.host, config.port)
-        .await
-        .map_err(|error| connect(target, &format!("{} cannot be looked up: {error}", config.host), None))?;
-    let (socket, round_trip) = Socket::connect(&addresses)
-        .await
-        .map_err(|error| connect(target, &error.to_string(), Some("Is the host up, and sshd at this port?")))?;
-    *lock(kept) = Some(socket.clone());
     let new_key = options.on_new_key.clone();
     let check =
         HostKeyCheck::new(&target.name, config, common.known_hosts.clone(), options.accept_new_host_keys, new_key)?;
     let preferred = Preferred { key: Cow::Owned(check.preferred()), ..Preferred::DEFAULT };
     let refusal = Arc::new(Mutex::new(None));
     let client = Client { check, refusal: refusal.clone() };
-    let opened = client::connect_stream(Arc::new(settings(preferred)), socket.clone(), client).await;
+    let opened = client::connect_stream(Arc::new(settings(preferred)), socket, client).await;
     let mut handle = opened.map_err(|error| {
-        lock(&refusal).take().unwrap_or_else(|| connect(target, &format!("{at}: {}", explain(&error)), None))
+        let why = || gone(&format!("{}:{}: {}", config.host, config.port, explain(&error)));
+        lock(&refusal).take().unwrap_or_else(why)
     })?;
     *lock(stage) = Stage::Authenticate;
-    auth::authenticate(&mut handle, &target.name, config, &common.keyring).await?;
-    let user = config.user.clone();
-    Ok(Session { handle, socket, commands: Arc::new(Semaphore::new(COMMANDS)), user, round_trip })
+    auth::authenticate(&mut handle, config, &common.keyring).await?;
+    Ok(handle)
 }
 
 /// The settings of rust.md 2.4.
@@ -189,12 +201,8 @@ fn explain(error: &russh::Error) -> String {
     }
 }
 
-fn connect(target: &Target, message: &str, hint: Option<&str>) -> HostError {
-    HostError::Unreachable {
-        stage: Stage::Connect,
-        message: format!("{}: {message}", target.name),
-        hint: hint.map(str::to_owned),
-    }
+fn unreachable(stage: Stage, message: &str, hint: &str) -> HostError {
+    HostError::Unreachable { stage, message: message.to_owned(), hint: Some(hint.to_owned()) }
 }
 
 fn gone(message: &str) -> HostError {
