@@ -95,6 +95,8 @@ mod tests {
         let run2 = agent(sandbox.state.path(), "run2");
         let ask = |call: &Call| run2.answer(call, &Control::default(), &|_| {}).map(|_| ()).map_err(|error| error.kind);
         let second = "b".repeat(32);
+        let keep = Call::TxnKeep { txn: TXN.to_owned(), keep_undo_s: 0 };
+        assert_eq!(ask(&keep), Err(AgentErrorKind::Fenced), "another run's is not ours to keep");
         assert_eq!(ask(&open(&second, "run2", 2)), Err(AgentErrorKind::Fenced), "another run's is open");
         assert!(sandbox.call(&open(TXN, "run1", 1)).is_ok(), "the same again");
         sandbox.revert();

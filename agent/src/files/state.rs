@@ -99,6 +99,20 @@ pub fn fingerprint(path: &Path) -> Result<PathState, FileError> {
     }
 }
 
+/// The bytes of a regular file, opened as [`fingerprint`] opens it: what another user puts in its place meanwhile is not
+/// read (S2).
+///
+/// # Errors
+/// [`FileError`] where it is no regular file or cannot be read.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    let parent = open_parent(path)?;
+    let looked = Looked::at(&parent)?.filter(|looked| looked.kind() == Kind::File);
+    let looked = looked.ok_or_else(|| FileError::refused(path, "is no regular file"))?;
+    let mut bytes = Vec::new();
+    looked.open()?.read_to_end(&mut bytes).map_err(|error| FileError::system("read", path, error))?;
+    Ok(bytes)
+}
+
 /// The digest of these bytes, lower-case hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use super::{
     CheckClass, Context, ModeChange, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass,
     decode,
 };
-use crate::files::{Kind, PathState, fingerprint, open_parent, resolve};
+use crate::files::{Kind, PathState, fingerprint, open_parent, read_file, resolve};
 use crate::protocol::{Change, ModuleCall, TaskReport};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -166,7 +166,7 @@ impl Copy {
         if self.0.merge.is_none() {
             return Ok(source);
         }
-        let now = if to.now.kind == Kind::File { fs_err::read(&to.path)? } else { Vec::new() };
+        let now = if to.now.kind == Kind::File { read_file(&to.path)? } else { Vec::new() };
         Ok(Source::Bytes(merge_lines(&now, &source.bytes()?)))
     }
 

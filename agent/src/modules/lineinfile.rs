@@ -6,7 +6,7 @@ use super::place::{Placement, Source, placed_report};
 use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
-use crate::files::{Kind, PathState, fingerprint, open_parent, resolve};
+use crate::files::{Kind, PathState, fingerprint, open_parent, read_file, resolve};
 use crate::protocol::{Change, ModuleCall, TaskReport};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -138,7 +138,7 @@ impl LineInFile {
             Kind::Absent => return Err(failed(&path, "does not exist !")),
             Kind::Link | Kind::Other => return Err(failed(&path, "is no file")),
         }
-        let text = if now.kind == Kind::File { fs_err::read(&path)? } else { Vec::new() };
+        let text = if now.kind == Kind::File { read_file(&path)? } else { Vec::new() };
         let edited = if self.is_present() { edit_present(&text, &self.edit) } else { edit_absent(&text, &self.edit) };
         let directories = path.parent().map(missing).unwrap_or_default();
         Ok(Some(Found { path, now, edited, directories }))

@@ -4,7 +4,7 @@ use super::ownership::{Asked, attribute_diff, new_mode, with_path_info};
 use super::validators;
 use super::words::civil;
 use super::{Context, ModuleError};
-use crate::files::{Final, Kind, PathState, Staged, copy_digesting, digest, fingerprint};
+use crate::files::{Final, Kind, PathState, Staged, copy_digesting, digest, fingerprint, read_file};
 use crate::protocol::{Change, Diff, TaskReport};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -129,7 +129,7 @@ impl Placement<'_> {
         let object = self.path.display().to_string();
         let small = |size: u64| size <= SHOWN;
         if small(self.now.size) && small(self.source.size()) {
-            let before = if self.now.kind == Kind::File { fs_err::read(self.path)? } else { Vec::new() };
+            let before = if self.now.kind == Kind::File { read_file(self.path)? } else { Vec::new() };
             return Ok(Diff::of_bytes(object, &before, &self.source.bytes()?));
         }
         let note = |size: u64, sha256: &str| format!("({size} bytes, sha256 {sha256})\n");
@@ -199,7 +199,7 @@ impl Placement<'_> {
         let suffix = backup_suffix(SystemTime::now(), std::process::id());
         let place = self.path.with_file_name(format!("{name}.{suffix}"));
         let mut staged = Staged::create(&place)?;
-        Source::file(self.path)?.write(&mut staged, &place)?;
+        staged.write(&read_file(self.path)?)?;
         cx.undo.replacing(&place, self.now.sha256.as_deref().unwrap_or_default())?;
         staged.commit(&Final {
             mode: self.now.mode,

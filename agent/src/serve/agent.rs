@@ -8,8 +8,8 @@ use crate::protocol::{
     AgentError, AgentErrorKind, Answer, Call, Hello, Mode, PROTOCOL_VERSION, Progress, RevertedStep, TxnOpen, Welcome,
 };
 use crate::undo::{
-    Accounts, Generation, HostLock, Revert, Transaction, UndoError, boot_identity, make_private, now_ms, prune, revert,
-    verify,
+    Accounts, Generation, HostLock, Revert, Transaction, TxnState, UndoError, boot_identity, make_private, now_ms,
+    prune, revert, verify,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -133,7 +133,15 @@ impl Agent {
     fn keep(&self, txn: &str, keep_undo_s: u64, control: &Control) -> Result<Answer, AgentError> {
         let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;
         match Transaction::open(&self.state_dir, txn) {
-            Ok(transaction) => transaction.keep(keep_undo_s).map_err(record_error)?,
+            Ok(transaction) => {
+                let ends =
+                    matches!(transaction.standing().map_err(record_error)?.state, TxnState::Reverted | TxnState::Kept);
+                if transaction.manifest.run != self.run && !ends {
+                    let message = format!("transaction {txn} is still open and of run {}", transaction.manifest.run);
+                    return Err(AgentError { kind: AgentErrorKind::Fenced, message });
+                }
+                transaction.keep(keep_undo_s).map_err(record_error)?;
+            }
             // Kept and pruned already: the same request again.
             Err(UndoError::NoTransaction(_)) => {}
             Err(error) => return Err(record_error(error)),

@@ -7,7 +7,7 @@ use super::lines::take_back;
 use super::record::{Object, State, path_of};
 use super::txn::Transaction;
 use super::unit::{restore_enablement, systemctl, unit_state};
-use crate::files::{Final, Kind, PathState, Restored, Staged, fingerprint, open_parent, restore};
+use crate::files::{Final, Kind, PathState, Restored, Staged, fingerprint, open_parent, read_file, restore};
 use crate::serve::Control;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,7 @@ impl Place<'_> {
         let ours = match (left, &before.intended) {
             (Some(left), _) => now.same_content(left),
             (None, Some(intended)) => now.sha256.as_ref() == Some(intended),
+            (None, None) if now.same_content(state) => true,
             // The step was cut short and nobody knows what it was writing: it is ours, and a copy is kept.
             (None, None) => {
                 self.set_aside("found", path, &now, path)?;
@@ -119,7 +120,7 @@ impl Place<'_> {
         let (Some(left), true, Kind::File) = (left, is_text(state), now.kind) else { return Ok(None) };
         let was = self.bytes_of(state).map(fs_err::read).transpose()?.unwrap_or_default();
         let ours = fs_err::read(self.transaction.blob(&left))?;
-        let found = fs_err::read(path)?;
+        let found = read_file(path)?;
         let Some(text) = take_back(&was, &ours, &found) else { return Ok(None) };
         if text == found {
             return Ok(Some(Outcome::Already));

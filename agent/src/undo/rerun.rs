@@ -7,16 +7,16 @@ use crate::serve::Control;
 use std::path::Path;
 use std::time::Duration;
 
+/// The longest that a task without a timeout of its own may take: a host half put back must not hang.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// Runs the task; true if it changed something. A failure is an error.
 pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Control) -> Result<bool, UndoError> {
     let failed = |reason: String| UndoError::Other(reason);
     let module = build(&task.call).map_err(|error| failed(error.to_string()))?;
     let mut cx = Context::new(Mode::Apply, state_dir);
     cx.environment.clone_from(&task.environment);
-    cx.control = control.quiet();
-    if let Some(timeout_ms) = task.timeout_ms {
-        cx.control = cx.control.within(Duration::from_millis(timeout_ms));
-    }
+    cx.control = control.quiet().within(task.timeout_ms.map_or(LONGEST, Duration::from_millis));
     let report = module.apply(&mut cx).map_err(|error| failed(error.to_string()))?;
     let Some(reason) = report.failed else { return Ok(report.change == Change::Changed) };
     let said = report.data.get("stderr").and_then(|text| text.as_str()).unwrap_or_default();

@@ -54,7 +54,7 @@ fn only_others_lines(
     let Some(left) = left.sha256.as_ref().filter(|_| now.kind == Kind::File) else { return Ok(false) };
     let before = was.sha256.as_ref().map(|sha256| fs_err::read(transaction.blob(sha256))).transpose()?;
     let ours = fs_err::read(transaction.blob(left))?;
-    Ok(taken_back(&before.unwrap_or_default(), &ours, &fs_err::read(&path)?))
+    Ok(taken_back(&before.unwrap_or_default(), &ours, &crate::files::read_file(&path)?))
 }
 
 /// Whether a user or group is as before, but for members that others gave a group since.
