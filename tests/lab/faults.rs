@@ -1,6 +1,6 @@
 //! Faults from outside: a host that stops answering, a disk that is full.
 
-use crate::support::{Lab, assert_as_before};
+use crate::support::{Lab, NO_STARTS, assert_as_before};
 use rollgate::journal::{EventKind, HostState, StepStatus};
 
 #[test]
@@ -8,7 +8,7 @@ fn a_host_frozen_in_mid_batch_is_unknown_and_the_others_are_put_back() {
     let Some(lab) = Lab::with("pause", &["h1", "h2", "h3"]) else { return };
     let before = lab.states();
     let runbook = lab.runbook(&[("batches", "[3]"), ("rollback_deadline", "20s")]);
-    let mut run = lab.start("run", &[runbook.to_str().unwrap()]);
+    let mut run = lab.start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS]);
     run.until_task("h2", "Name the user in daemon.json");
     let frozen = lab.pause("h2");
     let run = run.end().expect_code(3);
@@ -40,7 +40,7 @@ fn a_host_frozen_before_its_first_change_was_never_started_and_counts() {
     let before = lab.states();
     let frozen = lab.pause("h3");
     let runbook = lab.runbook(&[("batches", "[2]")]);
-    let run = lab.start("run", &[runbook.to_str().unwrap()]).end().expect_code(4);
+    let run = lab.start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS]).end().expect_code(4);
     let states: Vec<_> = run.final_hosts().iter().map(|host| (host.host.as_str(), host.state)).collect();
     assert!(
         matches!(
@@ -70,7 +70,7 @@ fn a_full_disk_below_daemon_json_leaves_it_as_it_was() {
     };
     let before = all("h1");
     let runbook = lab.runbook(&[]);
-    let run = lab.start("run", &[runbook.to_str().unwrap()]).end().expect_code(2);
+    let run = lab.start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS]).end().expect_code(2);
     run.expect_states(&[("h1", HostState::RolledBack)]);
     assert_eq!(run.tasks("h1", StepStatus::Failed), ["Name the user in daemon.json"]);
     assert!(run.account().contains("No space left on device"), "{}", run.account());

@@ -1,6 +1,6 @@
 //! What an operator does: Ctrl-C twice, and starting on a host that must not be touched.
 
-use crate::support::{Lab, assert_as_before};
+use crate::support::{Lab, NO_STARTS, assert_as_before};
 use rollgate::journal::{EventKind, HostState, StepStatus, StopCause};
 
 #[test]
@@ -8,7 +8,7 @@ fn the_second_interrupt_puts_the_batch_back() {
     let Some(lab) = Lab::with("interrupt", &["h1", "h2", "h3"]) else { return };
     let before = lab.states();
     let runbook = lab.runbook(&[("batches", "[2, 1]")]);
-    let mut run = lab.start("run", &[runbook.to_str().unwrap()]);
+    let mut run = lab.start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS]);
     run.until_task("h1", "Load images into the remapped root");
     run.interrupt();
     run.until("it paused", |event| matches!(event, EventKind::Paused { cause: StopCause::Signal { .. } }));
@@ -41,9 +41,12 @@ fn a_host_that_holds_data_is_refused_before_anything_changes() {
     let Some(lab) = Lab::with("refusal", &["h1", "h2"]) else { return };
     let before = lab.states();
     let runbook = lab.runbook(&[]);
-    let run = lab.start("run", &[runbook.to_str().unwrap(), "-e", "existing_data=refuse"]).end().expect_code(2);
+    let run = lab
+        .start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS, "-e", "existing_data=refuse"])
+        .end()
+        .expect_code(2);
     run.expect_states(&[("h1", HostState::Failed), ("h2", HostState::NeverStarted)]);
-    assert_eq!(run.tasks("h1", StepStatus::Failed), [""; 0], "the refusal is no step of the host");
+    assert_eq!(run.tasks("h1", StepStatus::Failed), ["Data on this host may be left aside"]);
     let account = run.account();
     assert!(account.contains("The host holds 1 images, 2 containers and 0 volumes"), "{account}");
     assert!(account.contains("existing_data: keep_aside"), "{account}");
