@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rollgate_agent::protocol::{BlobPart, Call, ModuleCall};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 /// Content up to this size travels in the parameters, in bytes.
 const INLINE: usize = 1 << 20;
@@ -71,10 +71,13 @@ impl Unit {
             Rendered::Known(bytes) => bytes,
             Rendered::Unknown { because } => return Ok(Rendered::Unknown { because }),
         };
-        if let (Some(Value::String(dest)), Some(name)) = (params.get_mut("dest"), path.file_name())
-            && dest.ends_with('/')
-        {
-            dest.push_str(&name.to_string_lossy());
+        if let Some(name) = path.file_name() {
+            params.insert("_original_basename".to_owned(), Value::String(name.to_string_lossy().into_owned()));
+        }
+        if params.get("mode").and_then(Value::as_str) == Some("preserve") {
+            // Ansible: the mode of the file here.
+            let mode = fs_err::metadata(&path).map_err(|error| error.to_string())?.permissions().mode();
+            params.insert("mode".to_owned(), Value::String(format!("{:04o}", mode & 0o7777)));
         }
         let blob = content(&mut params, bytes);
         let call = ModuleCall { module: "copy".to_owned(), params };

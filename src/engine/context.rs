@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock::Clock,
     host::{Connection, Fleet, Host, RunAs, Target},
-    playbook::{Inherited, Play, Playbook, Task},
+    playbook::{Inherited, Play, Playbook, Task, find_file},
     secrets::Redactor,
     vars::{Scope, World, become_variables},
 };
@@ -60,11 +60,8 @@ impl RunCx {
     /// Where a `copy` or `template` finds its `src`: `files/` or `templates/` beside the playbook, then beside it.
     pub(crate) fn find_file(&self, src: &str, kind: &str) -> Result<PathBuf, String> {
         let dir = &self.playbook.dir;
-        let candidates = [dir.join(kind).join(src), dir.join(src)];
-        let found = candidates.iter().find(|path| path.exists());
-        found.cloned().ok_or_else(|| {
-            let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
-            format!("there is no file {src} on the controller; looked for {}", looked.join(" and "))
+        find_file(dir, kind, src).ok_or_else(|| {
+            format!("there is no file {src} on the controller; looked in {0}/{kind} and {0}", dir.display())
         })
     }
 }

@@ -102,7 +102,13 @@ impl Unit {
                 return;
             }
             match run {
-                ProbeRun::Absent => return self.tell(watch, News::Absent(probe.name.clone())),
+                ProbeRun::Absent => {
+                    // Before the change it says nothing of what comes after it: tasks may set what its `when` reads.
+                    if matches!(watch.phase, ProbePhase::Verify | ProbePhase::Bake) {
+                        self.tell(watch, News::Absent(probe.name.clone()));
+                    }
+                    return;
+                }
                 // A connection that broke may come back; a host that cannot be reached again is out of reach.
                 ProbeRun::Lost(_) if !lost => {
                     lost = true;

@@ -149,6 +149,10 @@ impl Log {
         {
             let _ = acks.send(Ack::Failed { error: error.to_string() });
         }
+        // Nothing more will be written; where it cannot be removed it only takes room.
+        if let Some(reserve) = self.reserve.take() {
+            let _ = fs::remove_file(reserve);
+        }
     }
 
     /// Writes a batch; true when the reserve had to be freed for it.
@@ -243,6 +247,56 @@ mod tests {
         writer.close().await;
         let read = Reader::open(&run.journal()).expect("sound");
         assert_eq!((read.events().count(), read.torn_bytes()), (51, 0));
+    }
+
+    /// Runs this test again within a file system of 2 MiB, in namespaces of its own.
+    fn within_a_small_file_system(name: &str) -> bool {
+        const WITHIN: &str = "ROLLGATE_TEST_SMALL_FILE_SYSTEM";
+        if std::env::var_os(WITHIN).is_some() {
+            return true;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = format!(
+            "mount -t tmpfs -o size=2m none {0} && TMPDIR={0} exec \"$0\" --exact {name}",
+            dir.path().display()
+        );
+        let test = std::env::current_exe().expect("this program");
+        let mut command = std::process::Command::new("unshare");
+        let output =
+            command.args(["-rm", "sh", "-c", &script]).arg(test).env(WITHIN, "1").output().expect("unshare runs");
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        false
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_the_reserve_lets_the_end_of_the_run_be_written() {
+        if !within_a_small_file_system(
+            "journal::writer::tests::on_a_full_disk_the_reserve_lets_the_end_of_the_run_be_written",
+        ) {
+            return;
+        }
+        let state = tempfile::tempdir().expect("a directory");
+        let run = RunDir::create(state.path(), "r1").expect("made");
+        let (writer, mut acks) = Writer::create(&run).expect("begins");
+        let mut filler = fs::File::create(state.path().join("filler")).expect("made");
+        while filler.write_all(&[0; 512]).is_ok() {}
+        let mut used_at = None;
+        for seq in 1..=200 {
+            writer.submit(event(seq), true).expect("submitted");
+            match acks.recv().await.expect("an answer") {
+                Ack::Written { reserve_used: true, through } => used_at = used_at.or(Some(through)),
+                Ack::Written { .. } => {}
+                Ack::Failed { error } => panic!("event {seq}: {error}"),
+            }
+        }
+        assert!(used_at.is_some(), "the disk was full");
+        writer.close().await;
+        assert_eq!(Reader::open(&run.journal()).expect("sound").events().count(), 200);
     }
 
     #[tokio::test]

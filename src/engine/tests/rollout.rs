@@ -252,3 +252,29 @@ async fn a_module_that_fails_before_it_changes_anything_leaves_nothing_to_put_ba
     let undone = run.kinds().any(|kind| matches!(kind, EventKind::RollbackIntent { .. }));
     assert!(!undone, "nothing was changed");
 }
+
+#[tokio::test]
+async fn a_probe_that_reads_what_the_tasks_set_is_asked_after_them() {
+    let text = "- hosts: all
+  gather_facts: false
+  rollout:
+    batches: [1]
+    min_healthy_time: 50ms
+    healthy_deadline: 20s
+    probes:
+      - name: service
+        when: watched
+        command: test ! -e {{ marker }}
+        interval: 20ms
+    triggers:
+      - name: sick
+        when: service.consecutive_failures >= limit
+  tasks:
+    - set_fact: { watched: true, marker: '{{ root }}/sick', limit: 2 }
+    - copy: { content: x, dest: '{{ root }}/sick' }
+";
+    let sandbox = Sandbox::new(text, 1);
+    let run = sandbox.run().await;
+    assert_eq!((run.state("h1"), run.outcome.exit_code), (HostState::RolledBack, 2), "{:#?}", run.outcome);
+    assert_eq!(sandbox.read("h1", "sick"), None);
+}
