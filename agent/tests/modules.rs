@@ -189,6 +189,72 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_that_could_not_be_made_again_is_not_deleted() {
+        let mut sandbox = Sandbox::new();
+        fs_err::create_dir(sandbox.path("t")).unwrap();
+        sandbox.write("t/file", "1");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("t/fifo"), kind, 0o600.into(), 0).unwrap();
+        let before = sandbox.snapshot();
+        let refused =
+            sandbox.step_with("file", json!({"path": sandbox.at("t"), "state": "absent"}), |_| {}).unwrap_err();
+        assert_eq!(refused.kind, rollgate_agent::protocol::AgentErrorKind::Record);
+        assert!(refused.message.contains("special file"), "{refused}");
+        assert_eq!(sandbox.snapshot(), before);
+        sandbox.task("file", json!({"path": sandbox.at("t"), "state": "absent"}));
+        assert!(!sandbox.path("t").exists(), "outside of a transaction nothing has to come back");
+    }
+
+    /// An ACL as the kernel stores it (linux/posix_acl_xattr.h): user rw, user 1234 r, group r, mask r, others none.
+    const ACL: &[u8] = &[
+        2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 210, 4, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4,
+        0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+    ];
+
+    #[test]
+    fn an_acl_is_kept_by_copy_and_comes_back_with_undo() {
+        let mut sandbox = Sandbox::new();
+        let file = sandbox.write("file", "0");
+        let none = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(&file, "system.posix_acl_access", ACL, none).is_err() {
+            eprintln!("skipped an_acl_is_kept_by_copy: this file system has no ACLs");
+            return;
+        }
+        let before = sandbox.snapshot();
+        let acl = |sandbox: &Sandbox| {
+            sandbox.snapshot()[&sandbox.path("file")].xattrs.get("system.posix_acl_access").cloned()
+        };
+        let was = acl(&sandbox);
+        assert!(was.is_some());
+        sandbox.step("copy", json!({"dest": file, "content": "1"}));
+        assert_eq!(acl(&sandbox), was);
+        sandbox.step("copy", json!({"dest": file, "content": "2", "mode": "0660"}));
+        assert_ne!(acl(&sandbox), was, "the mode changes the mask");
+        sandbox.step("file", json!({"path": file, "state": "absent"}));
+        assert!(sandbox.revert().failed.is_none());
+        assert_eq!(sandbox.snapshot(), before);
+    }
+
+    #[test]
+    fn copy_takes_a_staged_file_by_its_digest() {
+        let mut sandbox = Sandbox::new();
+        let bytes = vec![0xfe; 100_000];
+        let sha256 = rollgate_agent::files::digest(&bytes);
+        let params = json!({"dest": sandbox.at("big"), "content": {"blob": sha256, "size": bytes.len()}});
+        let missing = sandbox.step("copy", params.clone());
+        assert!(missing.failed.unwrap().contains("has not been staged"));
+        for (index, data) in bytes.chunks(60_000).enumerate() {
+            let (offset, size) = ((index * 60_000) as u64, bytes.len() as u64);
+            let part = rollgate_agent::protocol::BlobPart { sha256: sha256.clone(), offset, size, data: data.to_vec() };
+            sandbox.call(&rollgate_agent::protocol::Call::Blob(part)).unwrap();
+        }
+        assert_eq!(sandbox.step("copy", params).failed, None);
+        assert_eq!(fs_err::read(sandbox.path("big")).unwrap(), bytes);
+        sandbox.step("copy", json!({"dest": sandbox.at("small"), "content_b64": "/wA="}));
+        assert_eq!(fs_err::read(sandbox.path("small")).unwrap(), [0xff, 0]);
+    }
+
+    #[test]
     fn links_are_made_changed_and_undone() {
         let mut sandbox = Sandbox::new();
         sandbox.write("one", "1");

@@ -9,7 +9,7 @@ mod tests {
     use crate::support::{Channel, TXN, bundled, step, task};
     use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, Progress, TxnOpen};
     use rollgate_agent::serve::Control;
-    use rollgate_agent::undo::{Recorder, Transaction};
+    use rollgate_agent::undo::{Accounts, Recorder, Transaction};
     use serde_json::json;
     use std::cell::RefCell;
 
@@ -226,6 +226,32 @@ mod tests {
         recorder.done(true, false).unwrap();
         assert!(sandbox.revert().failed.is_none());
         assert_eq!(sandbox.snapshot(), before);
+    }
+
+    #[test]
+    fn users_and_groups_go_as_they_came_and_lines_of_others_stay() {
+        let etc = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs_err::write(etc.path().join(file), text).unwrap();
+        let read = |file: &str| fs_err::read_to_string(etc.path().join(file)).unwrap();
+        write("passwd", "root:x:0:0::/root:/bin/sh\n");
+        write("group", "root:x:0:\nwheel:x:10:root\n");
+        let accounts = Accounts::below(etc.path());
+        let mut sandbox = Sandbox::new();
+        sandbox.agent = agent(sandbox.state.path(), "run1").with_accounts(accounts.clone());
+        let transaction = Transaction::open(sandbox.state.path(), TXN).unwrap();
+        let useradd = task("command", json!({"cmd": "useradd"}));
+        let recorder = Recorder::for_step(&transaction, &useradd, &step(1)).unwrap();
+        let mut recorder = recorder.with_accounts(accounts);
+        recorder.user("remap").unwrap();
+        write("passwd", "root:x:0:0::/root:/bin/sh\nremap:x:998:998::/:/sbin/nologin\n");
+        write("group", "root:x:0:\nwheel:x:10:root,remap\nremap:x:998:\n");
+        recorder.done(true, false).unwrap();
+        assert_eq!(sandbox.verify().different.len(), 2);
+        write("passwd", &(read("passwd") + "bob:x:1001:1001::/:/bin/sh\n"));
+        assert!(sandbox.revert().failed.is_none());
+        assert_eq!(read("passwd"), "root:x:0:0::/root:/bin/sh\nbob:x:1001:1001::/:/bin/sh\n");
+        assert_eq!(read("group"), "root:x:0:\nwheel:x:10:root\n");
+        assert!(sandbox.verify().different.is_empty());
     }
 
     #[test]

@@ -89,3 +89,37 @@ pub fn write_frame<T: Serialize>(stream: &mut impl Write, message: &T) -> Result
     stream.flush()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FromAgent, ToAgent};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bytes_that_are_no_message_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _either: Result<ToAgent, _> = decode(&bytes);
+            let _either: Result<FromAgent, _> = read_frame(&mut bytes.as_slice());
+        }
+
+        #[test]
+        fn a_message_is_read_as_it_was_written_however_its_frame_is_cut(id in any::<u64>(), cut in 0..12_usize) {
+            let frame = encode(&ToAgent::Cancel { id }).unwrap();
+            let whole: ToAgent = read_frame(&mut frame.as_slice()).unwrap();
+            let is_same = matches!(whole, ToAgent::Cancel { id: read } if read == id);
+            prop_assert!(is_same);
+            let torn: Result<ToAgent, _> = read_frame(&mut &frame[..cut.min(frame.len() - 1)]);
+            prop_assert!(torn.is_err());
+        }
+    }
+
+    #[test]
+    fn a_declared_length_is_not_believed() {
+        let huge = [0x7f, 0xff, 0xff, 0xff, 1];
+        assert!(matches!(read_frame::<ToAgent>(&mut &huge[..]), Err(FrameError::TooLarge(_))));
+        let short = [0, 0xff, 0xff, 0xff, 1];
+        assert!(matches!(read_frame::<ToAgent>(&mut &short[..]), Err(FrameError::Io(_))));
+        assert!(matches!(read_frame::<ToAgent>(&mut &[][..]), Err(FrameError::Closed)));
+    }
+}
