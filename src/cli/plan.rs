@@ -70,7 +70,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8, Error> {
     let view = view.lock().unwrap_or_else(PoisonError::into_inner);
     let plan = plan::build(&view, &playbook, inputs, &agent_digest(&AgentFiles::find())?, forks);
     print(args, &plan)?;
-    Ok(match (code, plan.problems.is_empty()) {
+    Ok(match (code, plan.problems().is_empty()) {
         (0, true) if args.detailed_exitcode && plan.changes() => 2,
         (0, true) => ExitCode::Success as u8,
         _ => ExitCode::NotStarted as u8,

@@ -4,7 +4,7 @@ use super::document::{Answer, HostPlan, Input, PLAN_VERSION, Plan, PlayPlan, Ste
 use crate::{
     journal::{HostState, StepStatus},
     playbook::{Action, Play, Playbook, Reversibility, Task, reversibility},
-    report::{RunView, StepView, one_line, unified},
+    report::{HostView, RunView, StepView, one_line, unified},
     rollout::Resolved,
 };
 use std::collections::HashMap;
@@ -41,7 +41,6 @@ pub fn build(view: &RunView, playbook: &Playbook, inputs: Vec<Input>, agent_sha2
         inventory: head.map(|head| head.inventory.clone()).unwrap_or_default(),
         inputs,
         plays,
-        problems: problems(view),
         warnings: view.warnings.clone(),
     }
 }
@@ -61,31 +60,30 @@ fn at_least(play: &Play, batches: usize) -> u64 {
     (rollout.min_healthy_time + rollout.bake_time).as_secs().saturating_mul(batches as u64)
 }
 
-fn problems(view: &RunView) -> Vec<(String, String)> {
-    let mut problems = Vec::new();
-    for name in &view.order {
-        let Some(host) = view.hosts.get(name) else { continue };
-        let failed = matches!(host.state, HostState::Failed | HostState::Unknown)
-            || host.recap.unreachable > 0
-            || (host.state == HostState::NeverStarted && host.reason.is_some());
-        if failed {
-            let why = host.failure.as_ref().map(|(task, place, message)| match place.is_empty() {
-                true => one_line(message),
-                false => format!("{} ({place}): {}", one_line(task), one_line(message)),
-            });
-            let why = why.or_else(|| host.reason.clone()).unwrap_or_else(|| "it could not be planned".to_owned());
-            problems.push((name.clone(), why));
-        }
-    }
-    problems
+/// Why a host could not be planned: out of reach, or a task that fails in check mode, too.
+fn problem(host: &HostView) -> Option<String> {
+    let failed = matches!(host.state, HostState::Failed | HostState::Unknown)
+        || host.recap.unreachable > 0
+        || (host.state == HostState::NeverStarted && host.reason.is_some());
+    let why = || match (&host.failure, &host.reason) {
+        (Some((_, place, message)), _) if place.is_empty() => one_line(message),
+        (Some((task, place, message)), _) => format!("{} ({place}): {}", one_line(task), one_line(message)),
+        (None, Some(reason)) => one_line(reason),
+        (None, None) => "it could not be planned".to_owned(),
+    };
+    failed.then(why)
 }
 
 fn host_plan(view: &RunView, index: usize, host: &str, play: &Play, tasks: &HashMap<String, &Task>) -> HostPlan {
-    let mut plan = HostPlan { host: host.to_owned(), steps: Vec::new(), unchanged: 0, skipped: 0 };
-    let steps = view.hosts.get(host).map(|host| host.steps.as_slice()).unwrap_or_default();
+    let seen = view.hosts.get(host);
+    let problem = seen.and_then(problem);
+    let mut plan =
+        HostPlan { host: host.to_owned(), steps: Vec::new(), unchanged: 0, harmless: 0, skipped: 0, problem };
+    let steps = seen.map(|host| host.steps.as_slice()).unwrap_or_default();
     for step in steps.iter().filter(|step| step.play == index) {
         match step.status {
             StepStatus::Changed => plan.steps.push(step_plan(step, Answer::Changes, play, tasks)),
+            StepStatus::Unknown if step.info.as_ref().is_some_and(|info| !info.mutating) => plan.harmless += 1,
             StepStatus::Unknown => plan.steps.push(step_plan(step, Answer::Unknown, play, tasks)),
             StepStatus::Skipped => plan.skipped += 1,
             StepStatus::Ok | StepStatus::Ignored => plan.unchanged += 1,

@@ -23,8 +23,6 @@ pub struct Plan {
     pub inputs: Vec<Input>,
     /// The plays that have hosts.
     pub plays: Vec<PlayPlan>,
-    /// Hosts that could not be planned, and why.
-    pub problems: Vec<(String, String)>,
     /// Notes of the planning run, with their hosts.
     pub warnings: Vec<(Option<String>, String)>,
 }
@@ -77,18 +75,27 @@ pub struct TaskText {
 pub struct HostPlan {
     /// Its name.
     pub host: String,
-    /// Steps that would change something or cannot be known, in order.
+    /// Steps that would change something, or may and cannot be known, in order.
     pub steps: Vec<StepPlan>,
     /// How many steps would find nothing to do.
     pub unchanged: usize,
+    /// How many cannot be known and change nothing on the host: messages, questions.
+    pub harmless: usize,
     /// How many would be skipped.
     pub skipped: usize,
+    /// Why it could not be planned to its end.
+    pub problem: Option<String>,
 }
 
 impl HostPlan {
-    /// Whether nothing would change.
+    /// Whether nothing would change, as far as is known.
     pub fn quiet(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// What to say of a host without steps to list.
+    pub fn idle(&self) -> &'static str {
+        if self.problem.is_some() { "could not be planned" } else { "nothing to change" }
     }
 }
 
@@ -157,6 +164,14 @@ impl Undo {
 }
 
 impl Plan {
+    /// Hosts that could not be planned, and why.
+    pub fn problems(&self) -> Vec<(&str, &str)> {
+        let hosts = self.plays.iter().flat_map(|play| &play.hosts);
+        let found = hosts.filter_map(|host| Some((host.host.as_str(), host.problem.as_deref()?)));
+        let mut seen = std::collections::BTreeSet::new();
+        found.filter(|(host, _)| seen.insert(*host)).collect()
+    }
+
     /// Whether any host would change, or may.
     pub fn changes(&self) -> bool {
         self.plays.iter().flat_map(|play| &play.hosts).any(|host| !host.quiet())

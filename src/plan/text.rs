@@ -16,9 +16,10 @@ pub fn text(plan: &Plan, digest: &str, paint: Paint) -> String {
     if plan.plays.is_empty() {
         text.push_str("No play has hosts: there is nothing to do.\n");
     }
-    if !plan.problems.is_empty() {
+    let problems = plan.problems();
+    if !problems.is_empty() {
         let _ = writeln!(text, "\n{}", paint.paint(Style::Bad, &starred("PROBLEMS")));
-        for (host, why) in &plan.problems {
+        for (host, why) in problems {
             let _ = writeln!(text, "{}: {}", paint.paint(Style::Bad, &one_line(host)), one_line(why));
         }
     }
@@ -42,7 +43,10 @@ fn summary(plan: &Plan) -> String {
     let changing = hosts.iter().filter(|host| !host.quiet()).count();
     let answers = |answer| hosts.iter().flat_map(|host| &host.steps).filter(|step| step.answer == answer).count();
     let changes = count(answers(Answer::Changes), "change", "changes");
-    match (changing, answers(Answer::Unknown)) {
+    let failed = plan.problems().len();
+    let failed =
+        if failed == 0 { String::new() } else { format!(" {} could not be planned.", count(failed, "host", "hosts")) };
+    let said = match (changing, answers(Answer::Unknown)) {
         (0, _) => format!("No change on {}.", count(hosts.len(), "host", "hosts")),
         (_, 0) => format!("{changing} of {} would change: {changes}.", count(hosts.len(), "host", "hosts")),
         (_, unknown) => format!(
@@ -50,7 +54,8 @@ fn summary(plan: &Plan) -> String {
             count(hosts.len(), "host", "hosts"),
             count(unknown, "step", "steps")
         ),
-    }
+    };
+    said + &failed
 }
 
 fn play(play: &PlayPlan, paint: Paint) -> String {
@@ -81,7 +86,9 @@ fn play(play: &PlayPlan, paint: Paint) -> String {
 pub(super) fn groups<'a>(hosts: impl Iterator<Item = &'a HostPlan>) -> Vec<Vec<&'a HostPlan>> {
     let mut groups: Vec<Vec<&HostPlan>> = Vec::new();
     for host in hosts {
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.steps == host.steps)) {
+        match groups.iter_mut().find(|group| {
+            group.first().is_some_and(|first| (&first.steps, &first.problem) == (&host.steps, &host.problem))
+        }) {
             Some(group) => group.push(host),
             None => groups.push(vec![host]),
         }
@@ -94,7 +101,8 @@ fn hosts_alike(group: &[&HostPlan], paint: Paint) -> String {
     let names: Vec<&str> = group.iter().map(|host| host.host.as_str()).collect();
     let names = words::some(&names, 20);
     if first.quiet() {
-        return format!("{}: nothing to change\n", paint.paint(Style::Good, &names));
+        let style = if first.problem.is_some() { Style::Bad } else { Style::Good };
+        return format!("{}: {}\n", paint.paint(style, &names), first.idle());
     }
     let mut text = format!("{}:\n", paint.paint(Style::Changed, &names));
     first.steps.iter().for_each(|step| text.push_str(&self::step(step, paint)));

@@ -14,9 +14,10 @@ use std::{fmt::Write, time::Duration};
 pub fn ticket(plan: &Plan, digest: &str) -> String {
     let mut text = format!("# Change: {}\n\n## Summary\n\n{}\n", title(plan), summary(plan));
     text.push_str("\n## Justification\n\n_To be filled in by the requester._\n");
-    if !plan.problems.is_empty() {
+    let problems = plan.problems();
+    if !problems.is_empty() {
         text.push_str("\n## Problems found while planning\n\n");
-        for (host, why) in &plan.problems {
+        for (host, why) in problems {
             let _ = writeln!(text, "- **{}**: {}", markdown(host), markdown(why));
         }
     }
@@ -74,7 +75,7 @@ fn alike(group: &[&HostPlan]) -> String {
     let Some(first) = group.first() else { return String::new() };
     let names: Vec<String> = group.iter().map(|host| markdown(&host.host)).collect();
     if first.quiet() {
-        return format!("**{}**: nothing to change.\n\n", names.join(", "));
+        return format!("**{}**: {}.\n\n", names.join(", "), first.idle());
     }
     let mut text = format!("**{}**:\n\n", names.join(", "));
     for (index, step) in first.steps.iter().enumerate() {

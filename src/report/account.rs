@@ -6,7 +6,10 @@ use super::{
     view::{HostView, RunView},
     words,
 };
-use crate::{journal::HostState, rollout::count};
+use crate::{
+    journal::{HostState, StopCause},
+    rollout::count,
+};
 use std::{fmt::Write, path::PathBuf};
 
 /// Where a run's files are, for the account to name.
@@ -151,9 +154,16 @@ fn short(message: &str) -> String {
 /// Why the run stopped, a sentence; none if it went to its end.
 pub fn why(view: &RunView) -> Option<String> {
     let stop = view.stopped()?;
-    let evidence = if stop.evidence.is_empty() { String::new() } else { format!(": {}", one_line(&stop.evidence)) };
-    let then = if stop.then.is_empty() { String::new() } else { format!(" Then: {}.", words::then(&stop.then)) };
-    Some(format!("The run was {} because {}{evidence}.{then}", stop.what, words::cause(&stop.cause)))
+    let mut sentence = format!("The run was {} because {}", stop.what, words::cause(&stop.cause));
+    if !stop.evidence.is_empty() {
+        sentence.push_str(": ");
+        sentence.push_str(&one_line(&stop.evidence));
+    }
+    let mut sentence = words::ended(&sentence);
+    if !stop.then.is_empty() {
+        sentence.push_str(&format!(" Then: {}.", words::then(&stop.then)));
+    }
+    Some(sentence)
 }
 
 /// What to do next, a sentence a kind of trouble.
@@ -178,10 +188,21 @@ pub fn next(view: &RunView) -> Vec<String> {
             txns(view, &failed)
         ));
     }
+    if view.exit_code.is_some() && view.stops.last().is_some_and(|stop| stop.what == "paused") {
+        lines.push(
+            "the run ended while it was paused: hosts already changed keep their change. Clear up why it paused, then \
+             run the playbook again."
+                .to_owned(),
+        );
+    }
     let failed = view.in_state(HostState::Failed);
     let back = view.in_state(HostState::RolledBack);
     let never = view.in_state(HostState::NeverStarted);
-    if !failed.is_empty() || !back.is_empty() {
+    let by_operator =
+        view.stopped().is_some_and(|stop| matches!(stop.cause, StopCause::Signal { .. } | StopCause::Operator { .. }));
+    if by_operator && failed.is_empty() {
+        lines.push("run the playbook again when you are ready: hosts already done stay unchanged.".to_owned());
+    } else if !failed.is_empty() || !back.is_empty() {
         lines.push("mend what failed, then run the playbook again: hosts already done stay unchanged.".to_owned());
     } else if !never.is_empty() {
         let names = if never.len() <= 20 { format!(" -l {}", never.join(",")) } else { String::new() };

@@ -73,6 +73,12 @@ pub fn then(then: &str) -> String {
     }
 }
 
+/// A sentence with one mark at its end.
+pub fn ended(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '?', '!', '…']) { text.to_owned() } else { format!("{text}.") }
+}
+
 /// `a, b, c and 4 more`.
 pub fn some(names: &[impl AsRef<str>], most: usize) -> String {
     let shown: Vec<String> = names.iter().take(most).map(|name| one_line(name.as_ref())).collect();
