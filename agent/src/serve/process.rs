@@ -4,11 +4,11 @@ use super::control::{Control, Ended};
 use crate::protocol::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -212,6 +212,8 @@ struct Captured {
 /// A child being followed until it and its output have ended.
 struct Running {
     child: Child,
+    /// Readable when the child has ended; none before Linux 5.3, where a tick has to do.
+    end: Option<OwnedFd>,
     group: Pid,
     input: Vec<u8>,
     written: usize,
@@ -236,7 +238,8 @@ impl Running {
         if input.is_empty() {
             child.stdin = None;
         }
-        Ok(Self { child, group, input, written: 0, control, captured: Captured::default(), ended: None })
+        let end = pidfd_open(group, PidfdFlags::empty()).ok();
+        Ok(Self { child, end, group, input, written: 0, control, captured: Captured::default(), ended: None })
     }
 
     fn follow(mut self) -> std::io::Result<(ExitStatus, Option<Ended>, Captured)> {
@@ -299,8 +302,11 @@ impl Running {
             [self.child.stdout.as_ref().map(AsFd::as_fd), self.child.stderr.as_ref().map(AsFd::as_fd)];
         let mut fds: Vec<PollFd<'_>> = stdin.into_iter().collect();
         fds.extend(outputs.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        // The tick bounds how late an exit with pipes still held, or a cancellation, is seen.
-        let tick = if exited || fds.is_empty() { 5 } else { 20 };
+        if !exited {
+            fds.extend(self.end.iter().map(|end| PollFd::new(end, PollFlags::IN)));
+        }
+        // The tick bounds how late a cancellation is seen, or an exit where the system does not tell.
+        let tick = if exited || fds.is_empty() { 2 } else { 20 };
         let tick = Timespec { tv_sec: 0, tv_nsec: tick * 1_000_000 };
         match poll(&mut fds, Some(&tick)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
