@@ -9,7 +9,7 @@ use super::record::{Object, Part, Record, State, TxnState, path_of};
 use super::rerun::run_bundled;
 use super::txn::Transaction;
 use super::unit::{UnitState, restore_enablement, systemctl, unit_state};
-use super::{Generation, UndoError};
+use super::{Generation, UndoError, now_ms};
 use crate::protocol::{BundledTask, RevertReport, RevertedStep};
 use crate::serve::Control;
 use std::path::Path;
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// How often a part is tried before it has failed (R8), and how long to wait before each next try.
 const WAITS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
+
+/// How long the record of what has been undone stays, if nobody says: `keep_undo`'s default of seven days (R15).
+const KEPT_MS: u64 = 7 * 86_400_000;
 
 /// A unit's directories: files changed below them need a daemon-reload.
 const UNIT_DIRECTORIES: [&str; 4] =
@@ -58,7 +61,7 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
     }
     transaction.set_standing(TxnState::Reverting, None)?;
     if history.steps.is_empty() {
-        transaction.set_standing(TxnState::Reverted, None)?;
+        transaction.set_standing(TxnState::Reverted, Some(now_ms() + KEPT_MS))?;
         return Ok(RevertReport { done: Vec::new(), failed: None, drifted: Vec::new(), no_op: true });
     }
     let mut reverting = Reverting {
@@ -70,7 +73,7 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
     };
     reverting.log.append(&[Record::Reverting])?;
     if reverting.run()? {
-        transaction.set_standing(TxnState::Reverted, None)?;
+        transaction.set_standing(TxnState::Reverted, Some(now_ms() + KEPT_MS))?;
     }
     Ok(reverting.report)
 }

@@ -8,6 +8,10 @@ use crate::files::digest;
 use crate::protocol::{BundledTask, TxnOpen};
 use rustix::fs::Mode;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How old the directory of a transaction that never began is when it is deleted.
+const ORPHANED: Duration = Duration::from_secs(86400);
 
 /// A transaction on disk.
 #[derive(Debug, Clone)]
@@ -185,6 +189,12 @@ impl Transaction {
 /// # Errors
 /// [`UndoError`].
 pub fn prune(state_dir: &Path) -> Result<(), UndoError> {
+    for directory in begun(state_dir)? {
+        let age = fs_err::metadata(&directory)?.modified()?.elapsed().unwrap_or_default();
+        if !directory.join("state").exists() && age > ORPHANED {
+            fs_err::remove_dir_all(&directory)?;
+        }
+    }
     for txn in ids(state_dir)? {
         let transaction = Transaction::open(state_dir, &txn)?;
         if transaction.standing()?.prune_ms.is_some_and(|at| at <= now_ms()) {
@@ -194,7 +204,14 @@ pub fn prune(state_dir: &Path) -> Result<(), UndoError> {
     Ok(())
 }
 
+/// The ids of the transactions of a host.
 fn ids(state_dir: &Path) -> Result<Vec<String>, UndoError> {
+    let whole = begun(state_dir)?.into_iter().filter(|directory| directory.join("state").exists());
+    Ok(whole.filter_map(|directory| Some(directory.file_name()?.to_string_lossy().into_owned())).collect())
+}
+
+/// The directories of transactions, those that a crash left without a state among them.
+fn begun(state_dir: &Path) -> Result<Vec<PathBuf>, UndoError> {
     let entries = match fs_err::read_dir(state_dir.join("txn")) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -204,8 +221,8 @@ fn ids(state_dir: &Path) -> Result<Vec<String>, UndoError> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_txn_id(&name) && entry.path().join("state").exists() {
-            found.push(name);
+        if is_txn_id(&name) {
+            found.push(entry.path());
         }
     }
     Ok(found)
