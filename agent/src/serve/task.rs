@@ -74,7 +74,7 @@ fn run(module: &dyn Module, cx: &mut Context) -> Result<TaskReport, AgentError> 
     let kept = cx.undo.done(changed, failed);
     let mut report = match result {
         Ok(report) => report,
-        Err(error) => failure(error)?,
+        Err(error) => failure(error, cx.undo.recorded())?,
     };
     report.recorded = cx.undo.recorded();
     if !cx.diff {
@@ -87,8 +87,9 @@ fn run(module: &dyn Module, cx: &mut Context) -> Result<TaskReport, AgentError> 
     Ok(report)
 }
 
-/// A module's error as a failed report, or as the agent's own error.
-fn failure(error: ModuleError) -> Result<TaskReport, AgentError> {
+/// A module's error as a failed report, or as the agent's own error. A module that had recorded nothing has changed
+/// nothing; one that had may have.
+fn failure(error: ModuleError, recorded: bool) -> Result<TaskReport, AgentError> {
     let kind = match &error {
         ModuleError::Record(_) => AgentErrorKind::Record,
         ModuleError::Run(RunError::Cancelled { .. }) => AgentErrorKind::Cancelled,
@@ -96,7 +97,7 @@ fn failure(error: ModuleError) -> Result<TaskReport, AgentError> {
         ModuleError::Param(_) => AgentErrorKind::Invalid,
         _ => {
             let sentence = error.to_string();
-            return Ok(TaskReport::new(Change::Changed).with("msg", sentence.clone()).failing(sentence));
+            return Ok(TaskReport::changed_if(recorded).with("msg", sentence.clone()).failing(sentence));
         }
     };
     Err(AgentError { kind, message: error.to_string() })

@@ -111,9 +111,14 @@ impl Transaction {
     pub fn unfinished(state_dir: &Path) -> Result<Vec<Self>, UndoError> {
         let mut found = Vec::new();
         for txn in ids(state_dir)? {
-            let transaction = Self::open(state_dir, &txn)?;
-            if matches!(transaction.standing()?.state, TxnState::Open | TxnState::Reverting) {
-                found.push(transaction);
+            let looked =
+                Self::open(state_dir, &txn).and_then(|transaction| Ok((transaction.standing()?.state, transaction)));
+            match looked {
+                Ok((TxnState::Open | TxnState::Reverting, transaction)) => found.push(transaction),
+                Ok(_) => {}
+                // Pruned by another agent since it was listed.
+                Err(_) if !state_dir.join("txn").join(&txn).exists() => {}
+                Err(error) => return Err(error),
             }
         }
         found.sort_by_key(|transaction| transaction.manifest.opened_ms);
