@@ -4,13 +4,13 @@ use super::args::InventoryArgs;
 use crate::{
     error::Error,
     inventory::{self, Group, Inventory},
-    playbook::Template,
     report::Out,
     secrets::looks_secret,
+    vars::World,
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Show hosts, groups and the variables of the inventory.
 #[derive(Debug, Args)]
@@ -47,7 +47,8 @@ pub(super) fn inventory(args: &InventoryCommand) -> Result<u8, Error> {
         }
         None => None,
     };
-    let shown = Shown { inventory: &inventory, limit, secrets: args.show_secrets };
+    let world = World::of_inventory(&inventory)?;
+    let shown = Shown { inventory: &inventory, world, limit, secrets: args.show_secrets };
     let text = match &args.host {
         Some(host) => shown.host(host)?,
         None if args.graph => shown.graph("all", 0, &mut BTreeSet::new()),
@@ -64,6 +65,7 @@ fn pretty(value: &Value) -> String {
 
 struct Shown<'a> {
     inventory: &'a Inventory,
+    world: Arc<World>,
     limit: Option<BTreeSet<String>>,
     secrets: bool,
 }
@@ -78,16 +80,14 @@ impl Shown<'_> {
         group.hosts.iter().filter(move |host| group.name != "all" && self.in_limit(host))
     }
 
-    /// The variables of a host as written in the inventory: those of its groups, then its own.
+    /// The variables of a host as written, in the inventory and in the files beside it.
     fn vars(&self, name: &str) -> Map<String, Value> {
-        let mut vars = Map::new();
-        let groups = self.inventory.groups_of(name).into_iter().filter_map(|group| self.inventory.group(group));
-        let own = self.inventory.host(name).into_iter().flat_map(|host| &host.vars);
-        for (key, Template { value, .. }) in groups.flat_map(|group| &group.vars).chain(own) {
-            let hidden = looks_secret(key) && !self.secrets;
-            vars.insert(key.clone(), if hidden { json!("(secret)") } else { value.clone() });
-        }
-        vars
+        let written = self.world.host_scope(name).map(|scope| scope.written()).unwrap_or_default();
+        let hidden = |key: &str| looks_secret(key) && !self.secrets;
+        written
+            .into_iter()
+            .map(|(key, (value, _))| if hidden(&key) { (key, json!("(secret)")) } else { (key, value) })
+            .collect()
     }
 
     fn host(&self, name: &str) -> Result<String, Error> {

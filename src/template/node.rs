@@ -1,6 +1,9 @@
 //! A value as written, ready to be rendered piece by piece: only what an expression reads is rendered.
 
-use super::{python::from_json, scan::is_template};
+use super::{
+    python::{from_json, to_json},
+    scan::is_template,
+};
 use crate::config::Place;
 use minijinja::Value;
 use serde_json::Value as Json;
@@ -54,6 +57,19 @@ impl Node {
                 Self::Map(Arc::new(Entries { order, index }))
             }
             other => Self::Plain(from_json(other)),
+        }
+    }
+}
+
+impl Node {
+    /// The value as it was written, templates not rendered.
+    pub fn written(&self) -> Json {
+        match self {
+            // Plain values came from JSON, so that they have a form in it.
+            Self::Plain(value) => to_json(value).unwrap_or_default(),
+            Self::Text(text) => Json::String(text.text.clone()),
+            Self::Seq(items) => items.iter().map(Self::written).collect(),
+            Self::Map(entries) => entries.order.iter().map(|(key, node)| (key.clone(), node.written())).collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! order, every host's variables, and what patterns select.
 
 use super::*;
-use crate::{inventory, playbook::Playbook};
+use crate::inventory;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -37,18 +37,18 @@ fn variables(scope: &Scope) -> Value {
 
 #[test]
 fn inventories_mean_what_they_mean_to_ansible() {
-    let empty = tempfile::tempdir().expect("a directory");
     for name in ["hosts.ini", "mixed", "both", "inline"] {
         let (inventory, expected) = set(name);
         let groups: Map<String, Value> =
             inventory.groups().map(|group| (group.name.clone(), json!(inventory.hosts_of(&group.name)))).collect();
         assert_eq!(Value::Object(groups), expected["groups"], "{name}: groups");
-        let dir = empty.path().to_path_buf();
-        let playbook = Playbook { path: "site.yml".to_owned(), dir, plays: Vec::new() };
-        let world = World::new(&inventory, &playbook, Vec::new(), &Options::default()).expect("a world");
+        let world = World::of_inventory(&inventory).expect("a world");
         for (host, expected_vars) in expected["hosts"].as_object().expect("hosts") {
             let scope = world.host_scope(host).expect("a host");
             assert_eq!(variables(&scope), *expected_vars, "{name}: {host}");
+            let written: Map<String, Value> =
+                scope.written().into_iter().map(|(name, (value, _))| (name, value)).collect();
+            assert_eq!(Value::Object(written), *expected_vars, "{name}: {host}");
             let names = scope.expression("group_names", None).expect("no error").known().expect("known");
             assert_eq!(names, expected["group_names"][host], "{name}: {host}");
         }

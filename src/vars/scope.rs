@@ -126,6 +126,22 @@ impl Scope {
         found
     }
 
+    /// All variables that the user wrote, by name, as written and where: templates are not rendered.
+    pub fn written(&self) -> BTreeMap<String, (Value, Origin)> {
+        let mut found = BTreeMap::new();
+        for (layer, map) in &self.0.stack {
+            for (name, ready) in &map.0 {
+                if let Found::Node(node) = &ready.found {
+                    let origin = Origin { layer: *layer, place: ready.place.clone() };
+                    found.insert(name.clone(), (node.written(), origin));
+                } else {
+                    found.remove(name);
+                }
+            }
+        }
+        found
+    }
+
     fn context(&self) -> Context {
         Context::new(Arc::new(self.clone()))
     }

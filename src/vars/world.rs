@@ -95,8 +95,12 @@ impl World {
         };
         // A playbook that lies beside its inventory has one set of files, at both ranks.
         let beside_inventory = inventory.directories().iter().map(|directory| load(directory)).collect();
-        let beside_playbook =
-            if inventory.directories().contains(&playbook.dir) { Beside::default() } else { load(&playbook.dir) };
+        let beside_playbook = if playbook.dir.as_os_str().is_empty() || inventory.directories().contains(&playbook.dir)
+        {
+            Beside::default()
+        } else {
+            load(&playbook.dir)
+        };
         if !problems.0.is_empty() {
             return Err(problems);
         }
@@ -120,6 +124,17 @@ impl World {
             batches: RwLock::default(),
             inventory: inventory.clone(),
         }))
+    }
+
+    /// The variables of an inventory and of the files beside it, without a playbook.
+    ///
+    /// # Errors
+    /// Every mistake in those files.
+    pub fn of_inventory(inventory: &Inventory) -> Result<Arc<Self>, Diagnostics> {
+        // No directory, or one that the inventory has already, is not read for the playbook.
+        let dir = inventory.source_directory().unwrap_or(Path::new("")).to_path_buf();
+        let playbook = Playbook { path: String::new(), dir, plays: Vec::new() };
+        Self::new(inventory, &playbook, Vec::new(), &Options::default())
     }
 
     /// The inventory.
