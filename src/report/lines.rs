@@ -9,7 +9,7 @@ use super::{
     words,
 };
 use crate::{
-    journal::{Event, EventKind, HostState, StepId, StepInfo, StepStatus},
+    journal::{Event, EventKind, HostState, StepId, StepInfo, StepStatus, StopCause},
     rollout::{count, span, verdict::Verdict},
 };
 use rollgate_agent::protocol::Diff;
@@ -115,7 +115,12 @@ impl Lines {
             StepStatus::Ok => ("ok", Style::Good, 1),
             StepStatus::Skipped => ("skipping", Style::Dim, 2),
         };
-        let says = info.is_some_and(|info| matches!(info.module.as_str(), "debug" | "assert"));
+        // What an assertion says by itself when it holds is no news.
+        let says = info.is_some_and(|info| match info.module.as_str() {
+            "debug" => true,
+            "assert" => message != Some("All assertions passed"),
+            _ => false,
+        });
         if self.options.verbosity < least && !(says && message.is_some() && status == StepStatus::Ok) {
             return String::new();
         }
@@ -250,6 +255,8 @@ impl Lines {
         if self.options.verbosity < least || (told && self.options.verbosity == 0) {
             return String::new();
         }
+        // Why it is rolled back was said when that began.
+        let reason = reason.filter(|_| state != HostState::RolledBack);
         let why = reason.map_or_else(String::new, |reason| format!(": {}", one_line(reason)));
         format!("{}\n", self.paint(style, &format!("host: [{}] {}{why}", one_line(host), words::state(state))))
     }
@@ -267,7 +274,9 @@ impl Lines {
                 )
             }
             EventKind::Aborted { cause, evidence, then } => {
-                let evidence = if evidence.is_empty() { String::new() } else { format!(": {}", one_line(evidence)) };
+                // The trigger's own line has just said it.
+                let said = evidence.is_empty() || matches!(cause, StopCause::Trigger { .. });
+                let evidence = if said { String::new() } else { format!(": {}", one_line(evidence)) };
                 let text = format!("{}{evidence} → {}", words::cause(cause), words::then(then));
                 (Style::Bad, "ABORTED".to_owned(), text)
             }

@@ -1,7 +1,7 @@
 //! The four triggers, each provoked by a fault that the change itself brings out. The runbook's own verification is left
 //! out, so that only probes and triggers can notice.
 
-use crate::support::{Lab, Outcome, assert_as_before};
+use crate::support::{Lab, NO_STARTS, Outcome, assert_as_before};
 use rollgate::journal::{EventKind, HostState, StopCause};
 
 /// Runs the runbook in `batches` with `fault` armed on `sick`.
@@ -61,7 +61,7 @@ fn three_containers_that_cannot_be_created_put_the_batch_back_and_later_ones_are
 #[test]
 fn every_socket_down_puts_the_batch_back_and_keeps_the_canary() {
     let Some(lab) = Lab::with("proxy-down", &["h1", "h2", "h3"]) else { return };
-    let (run, before) = provoke(&lab, "[1, 2]", "h3", &["proxy-down-when-remapped"], &[]);
+    let (run, before) = provoke(&lab, "[1, 2]", "h3", &["proxy-down-when-remapped"], &["-e", NO_STARTS]);
     aborted_by(&run, "every proxy socket is down", "h3", &["all_unhealthy"]);
     run.expect_states(&[("h1", HostState::Changed), ("h2", HostState::RolledBack), ("h3", HostState::RolledBack)]);
     are_as_before(&lab, &["h2", "h3"], &before);
@@ -71,7 +71,7 @@ fn every_socket_down_puts_the_batch_back_and_keeps_the_canary() {
 #[test]
 fn a_health_document_that_says_unhealthy_puts_the_batch_back_and_keeps_the_canary() {
     let Some(lab) = Lab::with("unhealthy", &["h1", "h2", "h3"]) else { return };
-    let (run, before) = provoke(&lab, "[1, 2]", "h2", &["unhealthy-when-remapped"], &[]);
+    let (run, before) = provoke(&lab, "[1, 2]", "h2", &["unhealthy-when-remapped"], &["-e", NO_STARTS]);
     aborted_by(&run, "Docker reports unhealthy", "h2", &["unhealthy"]);
     run.expect_states(&[("h1", HostState::Changed), ("h2", HostState::RolledBack), ("h3", HostState::RolledBack)]);
     are_as_before(&lab, &["h2", "h3"], &before);
