@@ -150,7 +150,7 @@ impl Linear {
             }
             if once {
                 for other in &active {
-                    self.take(other, end.clone());
+                    self.take(other, if other == host { end.clone() } else { for_others(host, &end) });
                 }
             } else {
                 self.take(host, end);
@@ -254,19 +254,32 @@ impl Linear {
 
     fn finish(mut self) -> PlayEnd {
         let stopped = self.run.desk.stopped();
+        let mut left_out = false;
         for host in self.order.clone() {
             if !self.ends.contains_key(&host) {
+                left_out = true;
                 let why = if stopped.level == Level::Pause { "paused" } else { "the play was stopped" };
                 self.end(&host, HostState::NeverStarted, Some(why.to_owned()));
             }
         }
         self.run.desk.emit(EventKind::PlayEnded { play: self.index });
-        let paused = stopped.level == Level::Pause;
+        let paused = left_out && stopped.level == Level::Pause;
         let units = std::mem::take(&mut self.units).into_values().collect();
         let stop = self.over || stopped.level > Level::None;
         let aborted = stopped.level >= Level::Abort;
         let hosts = self.order.iter().filter_map(|host| self.ends.remove(host)).collect();
         PlayEnd { hosts, units, stop, paused, aborted }
+    }
+}
+
+/// What a `run_once` task's end on its host is for the others.
+fn for_others(host: &str, end: &TaskEnd) -> TaskEnd {
+    match end {
+        TaskEnd::Unreachable(why) => {
+            TaskEnd::Failed(format!("{host}, which was to run it once, is out of reach: {why}"))
+        }
+        TaskEnd::Left => TaskEnd::Ok { changed: false },
+        other => other.clone(),
     }
 }
 

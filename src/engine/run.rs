@@ -121,7 +121,9 @@ async fn plays(run: &Arc<RunCx>, hosts: &[Vec<String>], policies: Vec<Option<Pol
             account.aborted();
         }
         if end.stop || run.desk.stopped().level > Level::None {
-            paused |= run.desk.stopped().level == Level::Pause;
+            // A pause after the last host of the last play leaves nothing to wait for.
+            let more = index + 1 < playbook.plays.len();
+            paused |= more && run.desk.stopped().level == Level::Pause;
             break;
         }
     }

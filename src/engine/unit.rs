@@ -113,6 +113,11 @@ impl Unit {
                 clock_skew_ms: skew,
                 boot: welcome.boot.clone(),
             });
+            if let Some((txn, run)) = &welcome.open_txn {
+                self.warn(format!(
+                    "Run {run} has left transaction {txn} open here: its change is neither kept nor undone."
+                ));
+            }
         }
         self.welcomes.insert(run_as.clone(), welcome.clone());
         Ok(welcome)

@@ -357,6 +357,7 @@ impl Driver {
                 _ => self.set_state(&host, HostState::NeverStarted, Some(why)),
             }
         }
+        // A pause in the last batch leaves its hosts without their bake: an operator looks.
         let paused = stopped.level == Level::Pause || self.environment || self.held();
         if stopped.level < Level::Kill && !stopped.journal_lost {
             for host in self.order.clone() {

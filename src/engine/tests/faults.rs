@@ -1,0 +1,171 @@
+//! Faults that no real host shows on demand, in paused time; named after the rows of the contract's failure matrix.
+
+use super::{
+    script::{Health, Script, ScriptFleet, StepFault},
+    support::{Log, Outcome, Project, Seen},
+};
+use crate::journal::{EventKind, HostState, StopCause};
+use HostState::{Changed, Failed, NeverStarted, RollbackFailed, RolledBack, Unknown};
+use std::collections::BTreeMap;
+
+/// Runs one task on hosts `a`, `b`, ... with these scripts and this stanza.
+async fn rollout(stanza: &str, scripts: &[Script]) -> Outcome {
+    let playbook = format!(
+        "- hosts: all
+  gather_facts: false
+  rollout:
+    min_healthy_time: 4s
+    healthy_deadline: 60s
+    rollback_deadline: 90s
+{stanza}
+    probes:
+      - name: alive
+        command: look
+        interval: 2s
+        timeout: 5s
+    triggers:
+      - name: sick
+        when: alive.consecutive_failures >= 3
+  tasks:
+    - name: Change
+      command: change it
+      accept_irreversible: true
+"
+    );
+    let names: Vec<String> = ('a'..).take(scripts.len()).map(String::from).collect();
+    let mut project = Project::new(&playbook, &names.join("\n"));
+    // Time is paused: the journal's thread would look like idleness.
+    project.journal = false;
+    let log = Log::default();
+    let scripts: BTreeMap<String, Script> = names.into_iter().zip(scripts.iter().cloned()).collect();
+    let fleet = ScriptFleet::new(scripts, &log);
+    let run = project.run(|_| fleet.clone(), &log).await;
+    for (host, state) in run.states() {
+        let holds = fleet.is_changed(&host);
+        assert!(!holds || !matches!(state, RolledBack | NeverStarted), "{host} is {state:?} and holds the change");
+    }
+    run
+}
+
+fn states(run: &Outcome) -> Vec<HostState> {
+    run.states().into_iter().map(|(_, state)| state).collect()
+}
+
+fn reason(run: &Outcome, host: &str) -> String {
+    let host = run.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run");
+    host.reason.clone().unwrap_or_default()
+}
+
+fn good() -> Script {
+    Script::default()
+}
+
+fn sick() -> Script {
+    Script { after: vec![Health::Bad], ..Script::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_6_a_host_that_never_comes_back_is_unknown_and_the_others_are_put_back() {
+    let gone = Script { gone: true, ..Script::default() };
+    let run = rollout("    batches: [3, 1]", &[good(), gone, good(), good()]).await;
+    assert_eq!(states(&run), [RolledBack, Unknown, RolledBack, NeverStarted]);
+    assert_eq!(run.outcome.exit_code, 3);
+    assert!(reason(&run, "b").contains("unreachable"), "{}", reason(&run, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_6_before_its_first_mutating_step_it_was_never_started_and_counts() {
+    let dead = Script { unreachable: true, ..Script::default() };
+    let run = rollout("    batches: [3]", &[good(), dead.clone(), good()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![NeverStarted, NeverStarted, NeverStarted], 4));
+    let run = rollout("    batches: [3]\n    max_fail: 1", &[good(), dead, good()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed, NeverStarted, Changed], 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_15_a_probe_that_flaps_begins_the_healthy_time_anew() {
+    use Health::{Bad, Good};
+    let flaps = Script { after: vec![Good, Bad, Good, Bad, Good, Bad, Good], ..Script::default() };
+    let run = rollout("    batches: [1]", &[flaps]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed], 0));
+    let rounds =
+        run.kinds().filter(|kind| matches!(kind, EventKind::Probed { phase: crate::journal::ProbePhase::Verify, .. }));
+    assert!(rounds.count() >= 8, "seven flapping rounds, then it must stay healthy");
+    let endless = Script { after: [Good, Bad].repeat(60), ..Script::default() };
+    let run = rollout("    batches: [1]", &[endless]).await;
+    assert_eq!(states(&run), [RolledBack], "healthy_deadline ends it");
+    assert!(reason(&run, "a").contains("healthy_deadline"), "{}", reason(&run, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_16_a_probe_that_cannot_be_asked_pauses_and_rolls_nothing_back() {
+    let blind = Script { after: vec![Health::Error], ..Script::default() };
+    let run = rollout("    batches: [1]", &[blind, good()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![Failed, NeverStarted], 3));
+    assert!(reason(&run, "a").contains("inconclusive"), "{}", reason(&run, "a"));
+    let paused = run.kinds().any(
+        |kind| matches!(kind, EventKind::Paused { cause: StopCause::Inconclusive { probe, .. } } if probe == "alive"),
+    );
+    let undone = run.kinds().any(|kind| matches!(kind, EventKind::RollbackIntent { .. }));
+    assert!(paused && !undone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_23_a_rollback_that_fails_on_one_host_stops_no_other() {
+    let stuck = Script { revert_fails: 9, ..Script::default() };
+    let run = rollout("    batches: [3]", &[stuck, good(), sick()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RollbackFailed, RolledBack, RolledBack], 3));
+    let tries =
+        run.log.iter().filter(|seen| matches!(seen, Seen::Call { host, call } if host == "a" && call == "revert"));
+    assert_eq!(tries.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_24_health_that_does_not_come_back_stops_the_rollback_of_the_rest() {
+    let down = Script { after: vec![Health::Bad], restored: vec![Health::Bad], ..Script::default() };
+    let run = rollout("    batches: [4]", &[down.clone(), down.clone(), down.clone(), down]).await;
+    let mut ends = states(&run);
+    ends.sort();
+    assert_eq!((ends, run.outcome.exit_code), (vec![Failed, Failed, RollbackFailed, RollbackFailed], 3));
+    assert!(run.kinds().any(|kind| matches!(kind, EventKind::Paused { cause: StopCause::Environment })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_35_the_last_host_s_failure_fails_the_run() {
+    let fails = Script { steps: vec![StepFault::Fails], ..Script::default() };
+    let run = rollout("    batches: [2]\n    max_parallel: 1", &[good(), fails]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RolledBack, RolledBack], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_36_hosts_sick_before_eat_the_budget_and_alone_refuse_the_run() {
+    let ill = Script { before: vec![Health::Bad], ..Script::default() };
+    let run = rollout("    batches: [2]\n    max_unavailable: 1", &[ill.clone(), ill, good()]).await;
+    assert_eq!(states(&run), [NeverStarted, NeverStarted, NeverStarted]);
+    let refused = run.kinds().find_map(|kind| match kind {
+        EventKind::Aborted { cause: StopCause::Budget { disrupted: 2, max_unavailable: 1 }, evidence, .. } => {
+            Some(evidence)
+        }
+        _ => None,
+    });
+    assert!(refused.is_some_and(|evidence| evidence.contains("a, b")), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_host_that_turns_sick_while_a_later_batch_bakes_is_put_back_with_it() {
+    use Health::{Bad, Good};
+    // Good through its own verification and bake, then sick for good.
+    let turns = Script { after: [vec![Good; 10], vec![Bad; 90]].concat(), ..Script::default() };
+    let run = rollout("    batches: [1]\n    bake_time: 10s", &[turns, good(), good()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RolledBack, RolledBack, NeverStarted], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_step_is_waited_for_and_a_cut_one_is_put_back() {
+    let slow = Script { steps: vec![StepFault::Slow(500)], ..Script::default() };
+    let run = rollout("    batches: [2]", &[slow.clone(), good()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed, Changed], 0));
+    let run = rollout("    batches: [2]\n    abort_grace: 5s", &[slow, sick()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RolledBack, RolledBack], 2));
+    assert!(run.results("a", "Change")[0].1.as_deref().is_some_and(|why| why.contains("grace")));
+}
