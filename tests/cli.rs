@@ -259,3 +259,29 @@ fn a_trigger_puts_its_batch_back_and_leaves_the_canary() {
     transcript!(&place, place.rollgate("show --format ticket"));
     transcript!(&place, place.rollgate("runs"));
 }
+
+#[test]
+fn a_secret_is_hidden_wherever_it_was_written() {
+    let place = place();
+    place.file("group_vars/all.yml", "db_password: correct-horse\n");
+    place.file("hosts.yml", "all: { hosts: { here: { ansible_connection: local, api_token: battery-staple } } }\n");
+    let playbook = "\
+- hosts: all
+  gather_facts: false
+  vars: { backup_secret: stapled-horse }
+  tasks:
+    - debug: { msg: \"{{ db_password }} {{ api_token }} {{ backup_secret }} {{ login_pass }}\" }
+    - command: \"sh -c 'echo {{ db_password }} >&2; exit 3'\"
+";
+    place.file("site.yml", playbook);
+    let said = place.rollgate("run -i hosts.yml site.yml -e login_pass=horse-battery -vv");
+    assert_eq!(said.code, Some(2), "{}", said.transcript());
+    let run = fs_err::read_dir(place.path().join("state/runs")).unwrap().next().unwrap().unwrap().path();
+    let journal = fs_err::read_to_string(run.join("journal.jsonl")).unwrap();
+    let report = fs_err::read_to_string(run.join("report.html")).unwrap();
+    for secret in ["correct-horse", "battery-staple", "stapled-horse", "horse-battery"] {
+        for (what, text) in [("output", &said.stdout), ("journal", &journal), ("report", &report)] {
+            assert!(!text.contains(secret), "{secret} is in the {what}: {text}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     host::AgentFiles,
     inventory::Inventory,
-    playbook::{self, Playbook, Template},
+    playbook::{self, Playbook},
     report::Out,
     secrets::{Redactor, looks_secret},
     ssh::SshOptions,
@@ -15,7 +15,7 @@ use crate::{
     vars::{self, ConnectionDefaults, World},
 };
 use clap::Args;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// Options of commands that work on hosts.
 #[derive(Debug, Args)]
@@ -121,7 +121,6 @@ impl PlayArgs {
             return Err(problems.into());
         };
         let redactor = Redactor::new();
-        secrets(&redactor, &inventory, &extra);
         let options = vars::Options {
             check_mode: check,
             diff_mode: diff,
@@ -135,6 +134,8 @@ impl PlayArgs {
         if let Some(limit) = &self.inventory.limit {
             leaves_some(&inventory, limit)?;
         }
+        let hosts = engine::hosts_of(&playbook, &inventory, &world, self.inventory.limit.as_deref())?;
+        secrets(&redactor, &playbook, &world, &hosts);
         let options = engine::Options {
             check,
             diff,
@@ -235,13 +236,19 @@ fn leaves_some(inventory: &Inventory, limit: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Values whose names say that they are secrets are never shown (S5).
-fn secrets(redactor: &Redactor, inventory: &Inventory, extra: &[(String, Template)]) {
-    let groups = inventory.groups().flat_map(|group| &group.vars);
-    let hosts = inventory.hosts().flat_map(|host| &host.vars);
-    for (name, template) in groups.chain(hosts).chain(extra) {
-        if looks_secret(name) {
-            redactor.add_value(&template.value);
+/// Values of variables whose names say that they are secrets are never shown (S5), wherever they are written.
+fn secrets(redactor: &Redactor, playbook: &Playbook, world: &Arc<World>, hosts: &[Vec<String>]) {
+    let mut known = BTreeSet::new();
+    for (play, hosts) in playbook.plays.iter().zip(hosts) {
+        for host in hosts {
+            let scope = world.scope(play, host);
+            for name in scope.origins().keys().filter(|name| looks_secret(name)) {
+                // What cannot be rendered before a host was asked is no secret of the inventory.
+                let Ok(Rendered::Known(value)) = scope.expression(name, None) else { continue };
+                if known.insert(value.to_string()) {
+                    redactor.add_value(&value);
+                }
+            }
         }
     }
 }
