@@ -157,6 +157,14 @@ fn reports_are_there(place: &Place) {
     let runs: Vec<_> =
         fs_err::read_dir(place.path().join("state/runs")).unwrap().map(|run| run.unwrap().path()).collect();
     assert_eq!(runs.len(), 2);
+    let reports = runs.iter().map(|run| fs_err::read_to_string(run.join("report.html")).unwrap());
+    assert_eq!(reports.filter(|report| report.contains("+hello")).count(), 1, "differences are kept for the report");
+    assert!(
+        place
+            .rollgate(&format!("show -D {}", runs.iter().min().unwrap().file_name().unwrap().display()))
+            .stdout
+            .contains("+hello")
+    );
     for run in runs {
         let report = fs_err::read_to_string(run.join("report.html")).unwrap();
         assert!(report.contains("Content-Security-Policy") && report.contains("web1"));

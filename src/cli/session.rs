@@ -138,7 +138,8 @@ impl PlayArgs {
         secrets(&redactor, &playbook, &world, &hosts);
         let options = engine::Options {
             check,
-            diff,
+            // Always asked for: the journal and the reports show them, whether or not the screen does (`-D`).
+            diff: true,
             forks: usize::from(self.forks),
             limit: self.inventory.limit.clone(),
             tags: self.tags.clone(),
