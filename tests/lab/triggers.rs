@@ -81,8 +81,9 @@ fn a_health_document_that_says_unhealthy_puts_the_batch_back_and_keeps_the_canar
 #[test]
 fn starts_much_slower_than_before_put_the_batch_back_and_later_ones_are_not_touched() {
     let Some(lab) = Lab::with("slow-start", &["h1", "h2", "h3"]) else { return };
-    // Far below the absolute limit of 30 s: the baseline decides.
-    let (run, before) = provoke(&lab, "[2, 1]", "h1", &["slow-start-when-remapped", "4"], &["-e", "p95_floor_s=1"]);
+    // Each start takes 4 s longer, whatever else this machine does: it is above the limit, and a healthy host far below.
+    let limits = ["-e", "p95_limit_s=4", "-e", "p95_floor_s=1"];
+    let (run, before) = provoke(&lab, "[2, 1]", "h1", &["slow-start-when-remapped", "4"], &limits);
     aborted_by(&run, "container start got slow", "h1", &["p95", "baseline"]);
     run.expect_states(&[("h1", HostState::RolledBack), ("h2", HostState::RolledBack), ("h3", HostState::NeverStarted)]);
     are_as_before(&lab, &["h1", "h2", "h3"], &before);
