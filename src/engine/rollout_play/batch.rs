@@ -166,7 +166,7 @@ impl Driver {
             ListEnd::Done if self.heard >= Level::Abort => self.settle_aborted(host),
             ListEnd::Done => self.verify(host),
             ListEnd::Failed(why) => self.fail(host, why),
-            ListEnd::Unreachable(why) if touched => self.fail(host, format!("unreachable: {why}")),
+            ListEnd::Unreachable(why) if touched => self.lose(host, &why),
             ListEnd::Unreachable(why) => {
                 self.budget.set(host, None);
                 self.lost_before.push(host.to_owned());
@@ -175,6 +175,14 @@ impl Driver {
             }
             ListEnd::Stopped => self.settle_aborted(host),
         }
+    }
+
+    /// A host is out of reach after its first mutating step.
+    pub(super) fn lose(&mut self, host: &str, why: &str) {
+        if let Some(row) = self.rows.get_mut(host) {
+            row.lost = true;
+        }
+        self.fail(host, format!("unreachable: {why}"));
     }
 
     /// A host has failed. What is touched is rolled back alone, at once.

@@ -31,7 +31,7 @@ impl Driver {
                 self.count_failure(host, &why);
             }
             HostState::Verifying | HostState::Healthy | HostState::Changed if row.failing.is_none() => {
-                self.fail(host, format!("unreachable: {why}"));
+                self.lose(host, &why);
             }
             _ => {}
         }

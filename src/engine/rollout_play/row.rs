@@ -59,6 +59,8 @@ pub(super) struct Row {
     pub(super) failing: Option<String>,
     /// A probe or trigger found it sick after its change (R6: then it is put back whatever its batch).
     pub(super) sick: bool,
+    /// It was out of reach after its change: its rollback may take long, and says nothing of the environment.
+    pub(super) lost: bool,
     /// Waits for its turn to be rolled back.
     pub(super) queued: bool,
     /// What cannot be told of its health: its change is kept, and an operator decides.
@@ -82,6 +84,7 @@ impl Row {
             latest: BTreeMap::new(),
             failing: None,
             sick: false,
+            lost: false,
             queued: false,
             inconclusive: None,
         }

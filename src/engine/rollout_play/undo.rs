@@ -140,15 +140,17 @@ impl Driver {
             return;
         }
         loop {
-            let busy = self.rows.values().filter(|row| row.doing == Doing::Rollback).count();
+            let reverting = || self.rows.values().filter(|row| row.doing == Doing::Rollback);
+            let busy = reverting().count();
+            let trying = reverting().filter(|row| !row.lost).count();
             let proven = self.regained > 0 || self.rollout.probes.is_empty();
             if self.environment || busy >= self.resolved.rollback_parallel {
                 return;
             }
-            if !proven && busy + self.restored >= SUSPECT {
-                return;
-            }
-            let Some(host) = self.queue.pop_front() else { return };
+            // Hosts out of reach hold up nobody.
+            let held = !proven && trying + self.restored >= SUSPECT;
+            let next = self.queue.iter().position(|host| !held || self.rows.get(host).is_some_and(|row| row.lost));
+            let Some(host) = next.and_then(|next| self.queue.remove(next)) else { return };
             self.roll_back(&host);
         }
     }

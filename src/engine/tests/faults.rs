@@ -74,6 +74,19 @@ async fn row_6_a_host_that_never_comes_back_is_unknown_and_the_others_are_put_ba
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_6_hosts_out_of_reach_hold_up_nobody_s_rollback() {
+    let gone = Script { gone: true, ..Script::default() };
+    let run = rollout("    batches: [4]", &[gone.clone(), gone, good(), good()]).await;
+    assert_eq!(states(&run), [Unknown, Unknown, RolledBack, RolledBack]);
+    let at = |wanted: &str, state: HostState| {
+        run.kinds().position(
+            |kind| matches!(kind, EventKind::HostChanged { host, state: to, .. } if host == wanted && *to == state),
+        )
+    };
+    assert!(at("d", RolledBack) < at("a", Unknown), "the hosts at hand are put back while the others are tried");
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_6_before_its_first_mutating_step_it_was_never_started_and_counts() {
     let dead = Script { unreachable: true, ..Script::default() };
     let run = rollout("    batches: [3]", &[good(), dead.clone(), good()]).await;
