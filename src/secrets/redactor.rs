@@ -34,21 +34,13 @@ struct Forms {
     longest_first: Vec<String>,
 }
 
-/// The key of this run's fingerprints. It is never written anywhere.
-struct Key([u8; 32]);
+/// The key of this run's fingerprints. It is never written anywhere. None where the system gives no randomness.
+struct Key(Option<[u8; 32]>);
 
 impl Default for Key {
     fn default() -> Self {
         let mut key = [0; 32];
-        if getrandom::fill(&mut key).is_err() {
-            // Without randomness a fingerprint must still not be the plain digest of a guessable secret. What differs
-            // between processes and is not printed is the address of a fresh allocation.
-            let address = std::ptr::from_ref(Box::leak(Box::new(0_u8))) as usize;
-            for (slot, byte) in key.iter_mut().zip(address.to_le_bytes()) {
-                *slot = byte;
-            }
-        }
-        Self(key)
+        Self(getrandom::fill(&mut key).is_ok().then_some(key))
     }
 }
 
@@ -128,10 +120,12 @@ impl Redactor {
         }
     }
 
-    /// A keyed digest that tells within this run whether two secrets are the same, and nothing else about them.
+    /// A keyed digest that tells within this run whether two secrets are the same, and nothing else about them. Without
+    /// a key it tells nothing: [`REDACTED`].
     pub fn fingerprint(&self, value: &str) -> String {
+        let Some(key) = &self.key.0 else { return REDACTED.to_owned() };
         // An HMAC takes a key of any length, so that there is always one.
-        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key.0) else { return REDACTED.to_owned() };
+        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else { return REDACTED.to_owned() };
         mac.update(value.as_bytes());
         mac.finalize().into_bytes().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
     }
