@@ -225,9 +225,11 @@ impl Unit {
                 AgentErrorKind::TimedOut | AgentErrorKind::Cancelled | AgentErrorKind::Internal => {
                     Done::Outcome(Outcome { changed: None, ..Outcome::failed(error.message) })
                 }
-                AgentErrorKind::Invalid | AgentErrorKind::Fenced | AgentErrorKind::Record => {
-                    Done::Refused(error.message)
-                }
+                AgentErrorKind::Invalid
+                | AgentErrorKind::Fenced
+                | AgentErrorKind::Record
+                | AgentErrorKind::Guard
+                | AgentErrorKind::GuardLost => Done::Refused(error.message),
             },
             Err(error) => Done::Lost(error),
         }

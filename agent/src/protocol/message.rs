@@ -1,5 +1,6 @@
 //! The messages. Every enum is externally tagged and may gain variants within one protocol version only at its end.
 
+use super::guard::{GuardArm, GuardReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -111,8 +112,43 @@ pub enum Call {
     TxnKeep {
         /// The transaction.
         txn: String,
-        /// How long the undo record stays, in seconds; 0 deletes it now.
+        /// How long the undo record stays, in seconds; 0 deletes it now. A transaction whose guard is armed is refused.
         keep_undo_s: u64,
+    },
+    /// Arm the guard of an open transaction, before its first step. Answered, by [`Answer::Guard`], when a guard that
+    /// outlives this channel watches the deadline. The same again, nonce included, extends.
+    GuardArm(GuardArm),
+    /// Move the deadline to now plus the armed timeout and delay. Never waits for a step under way, so that it may be
+    /// sent while one runs. Answered by [`Answer::Guard`]; [`AgentErrorKind::GuardLost`] once the deadline has passed.
+    GuardExtend {
+        /// The transaction.
+        txn: String,
+        /// The nonce that it was armed with.
+        nonce: String,
+    },
+    /// Keep the change: disarms the guard. To be sent over a new connection. Answered by [`Answer::Guard`], again with
+    /// the same when repeated; [`AgentErrorKind::GuardLost`] once the deadline has passed, whether or not the guard
+    /// has begun, and for ever after. The transaction then takes no further step; it can be undone by
+    /// [`Call::Revert`] until [`Call::TxnKeep`] has had it pruned, and it no longer keeps other runs out.
+    GuardConfirm {
+        /// The transaction.
+        txn: String,
+        /// The nonce that it was armed with.
+        nonce: String,
+    },
+    /// Let the guard revert now: as if the deadline had passed this instant. Answered at once by [`Answer::Guard`]; the
+    /// guard then works without this channel, and [`Call::GuardStatus`] says what came of it.
+    GuardCancel {
+        /// The transaction.
+        txn: String,
+        /// The nonce that it was armed with.
+        nonce: String,
+    },
+    /// Read the guards of this host, of any run, by [`Answer::Guards`]: one transaction's (an empty list where it never
+    /// had a guard or has been pruned), or all, oldest first. Sees to it that an overdue guard runs.
+    GuardStatus {
+        /// The transaction; none for all.
+        txn: Option<String>,
     },
 }
 
@@ -386,6 +422,10 @@ pub enum Answer {
     Revert(RevertReport),
     /// To [`Call::Verify`].
     Verify(VerifyReport),
+    /// To [`Call::GuardArm`], [`Call::GuardExtend`], [`Call::GuardConfirm`] and [`Call::GuardCancel`]: how it stands now.
+    Guard(Box<GuardReport>),
+    /// To [`Call::GuardStatus`].
+    Guards(Vec<GuardReport>),
 }
 
 /// One part of a revert, in the order done.
@@ -460,4 +500,9 @@ pub enum AgentErrorKind {
     Record,
     /// Anything else, a system error among them.
     Internal,
+    /// No guard can be armed; nothing was changed.
+    Guard,
+    /// The deadline has passed or the guard has fired: this host reverts or has reverted. [`Call::GuardStatus`] says
+    /// what came of it.
+    GuardLost,
 }

@@ -104,6 +104,14 @@ impl Agent {
                 report.map(Answer::Verify).map_err(record_error)
             }
             Call::TxnKeep { txn, keep_undo_s } => self.keep(txn, *keep_undo_s, control),
+            Call::GuardArm(_)
+            | Call::GuardExtend { .. }
+            | Call::GuardConfirm { .. }
+            | Call::GuardCancel { .. }
+            | Call::GuardStatus { .. } => {
+                let message = "this agent has no guard yet".to_owned();
+                Err(AgentError { kind: AgentErrorKind::Guard, message })
+            }
         }
     }
 
@@ -171,8 +179,15 @@ fn changes(call: &Call) -> bool {
         Call::Task(task) => {
             task.mode == Mode::Apply && spec(&task.call.module).is_none_or(|spec| spec.check != CheckClass::ReadOnly)
         }
-        Call::TxnOpen(_) | Call::Revert { .. } | Call::TxnKeep { .. } | Call::Blob(_) => true,
-        Call::Facts | Call::Probe(_) | Call::Verify { .. } => false,
+        Call::TxnOpen(_) | Call::Revert { .. } | Call::TxnKeep { .. } | Call::Blob(_) | Call::GuardArm(_) => true,
+        // The guard's own lock orders the others: they may not wait for a step under way.
+        Call::Facts
+        | Call::Probe(_)
+        | Call::Verify { .. }
+        | Call::GuardExtend { .. }
+        | Call::GuardConfirm { .. }
+        | Call::GuardCancel { .. }
+        | Call::GuardStatus { .. } => false,
     }
 }
 

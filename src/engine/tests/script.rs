@@ -254,6 +254,14 @@ impl Host for ScriptHost {
                     Ok(Answer::Done)
                 }
                 Call::Blob(_) => Ok(Answer::Done),
+                Call::GuardArm(_)
+                | Call::GuardExtend { .. }
+                | Call::GuardConfirm { .. }
+                | Call::GuardCancel { .. }
+                | Call::GuardStatus { .. } => Err(HostError::Agent(AgentError {
+                    kind: AgentErrorKind::Guard,
+                    message: "the script has no guard".to_owned(),
+                })),
             }
         };
         tokio::select! {
