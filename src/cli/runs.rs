@@ -28,7 +28,7 @@ pub(super) fn runs(args: &RunsArgs) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// `20261121T204857Z-1a2b3c  exit 0   12 s  site.yml  3 changed`.
+/// `20261121T204857.123Z-1a2b3c  exit 0   12 s  site.yml  3 changed`.
 fn line(run: &RunDir) -> String {
     let view = match Reader::open(&run.journal()) {
         Ok(reader) => RunView::of(reader.events()),

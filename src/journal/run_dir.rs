@@ -25,12 +25,12 @@ pub fn state_dir() -> Result<PathBuf, JournalError> {
         .ok_or(JournalError::NoStateDir)
 }
 
-/// A new run id: the time in UTC, so that ids sort by it, and 24 random bits.
+/// A new run id: the time in UTC to the millisecond, so that ids sort by it, and 24 random bits.
 pub fn new_run_id(now: jiff::Timestamp) -> String {
     let mut random = [0; 3];
     // Without random bits the id is still unique by its time; the directory is made exclusively, so a clash is an error.
     let _ = getrandom::fill(&mut random);
-    format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), hex(&random))
+    format!("{}-{}", now.strftime("%Y%m%dT%H%M%S.%3fZ"), hex(&random))
 }
 
 /// The directory of a run.
@@ -200,7 +200,8 @@ mod tests {
     fn ids_sort_by_time() {
         let at = |text: &str| new_run_id(text.parse().expect("a time"));
         assert!(at("2026-01-02T03:04:05Z") < at("2026-01-02T03:04:06Z"));
-        assert!(at("2026-01-02T03:04:05Z").starts_with("20260102T030405Z-"));
+        assert!(at("2026-01-02T03:04:05.009Z") < at("2026-01-02T03:04:05.01Z"));
+        assert!(at("2026-01-02T03:04:05Z").starts_with("20260102T030405.000Z-"));
     }
 
     #[test]

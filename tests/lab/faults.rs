@@ -26,6 +26,8 @@ fn a_host_frozen_in_mid_batch_is_unknown_and_the_others_are_put_back() {
     }
 
     frozen.thaw();
+    // The agent finds its connection gone, ends what it was at and exits (R2).
+    lab.ssh("h2", "sudo timeout 60 sh -c 'while pgrep -x rollgate-agent; do sleep 0.1; done'");
     // Nobody writes any more, and what stands there is whole: the settings of before or those of after.
     let settings = lab.ssh("h2", "cat /etc/docker/daemon.json");
     let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&settings).unwrap();

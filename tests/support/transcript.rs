@@ -75,7 +75,7 @@ pub(crate) fn filters(place: &Place) -> Vec<(String, &'static str)> {
     let directory = place.path().display().to_string();
     [
         (directory.as_str(), "[dir]"),
-        (r"\d{8}T\d{6}Z-[0-9a-f]{6}", "[run]"),
+        (r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{6}", "[run]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[time]"),
         (r"\b\d\d:\d\d:\d\dZ?", "[time]"),

@@ -59,6 +59,14 @@ impl FileError {
         matches!(self, Self::System { source, .. }
             if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory))
     }
+
+    /// Whether nothing can be at the path: it or a directory of it does not exist, or links lead back to themselves.
+    #[must_use]
+    pub fn leads_nowhere(&self) -> bool {
+        let loops = matches!(self, Self::System { source, .. }
+            if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()));
+        loops || self.is_not_found()
+    }
 }
 
 /// The opened directory that holds a path, and the path's last component.

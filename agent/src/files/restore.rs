@@ -27,7 +27,7 @@ pub fn restore(path: &Path, state: &PathState, content: Option<&Path>) -> Result
     }
     let parent = match open_parent(path) {
         Ok(parent) => parent,
-        Err(error) if error.is_not_found() && state.kind == Kind::Absent => return Ok(Restored::Already),
+        Err(error) if error.leads_nowhere() && state.kind == Kind::Absent => return Ok(Restored::Already),
         Err(error) => return Err(error),
     };
     if !clear(&parent, now.kind, state.kind)? {

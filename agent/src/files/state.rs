@@ -94,7 +94,7 @@ impl PathState {
 pub fn fingerprint(path: &Path) -> Result<PathState, FileError> {
     match open_parent(path) {
         Ok(parent) => Looked::at(&parent)?.map_or_else(|| Ok(PathState::absent()), |looked| looked.state(None)),
-        Err(error) if error.is_not_found() => Ok(PathState::absent()),
+        Err(error) if error.leads_nowhere() => Ok(PathState::absent()),
         Err(error) => Err(error),
     }
 }

@@ -6,7 +6,7 @@ use super::log::Log;
 use super::record::{Object, Record, State, path_of, path_text};
 use super::txn::{Transaction, sync_dir};
 use super::unit::unit_state;
-use crate::files::{FileError, Kind, Looked, PathState, hex, open_parent};
+use crate::files::{FileError, Kind, Looked, PathState, hex, open_parent, resolve};
 use crate::protocol::{Step, TaskCall};
 use crate::serve::Control;
 use std::fs::File;
@@ -229,6 +229,7 @@ impl Active {
     }
 
     fn path(&mut self, path: &Path, shared: bool, intended: Option<String>) -> Result<(), UndoError> {
+        let path = &own_name(path)?;
         let object = Object::Path(path_text(path));
         if self.knows(&object) {
             return Ok(());
@@ -245,7 +246,7 @@ impl Active {
     fn pre_image(&self, path: &Path) -> Result<PathState, UndoError> {
         let parent = match open_parent(path) {
             Ok(parent) => parent,
-            Err(error) if error.is_not_found() => return Ok(PathState::absent()),
+            Err(error) if error.leads_nowhere() => return Ok(PathState::absent()),
             Err(error) => return Err(error.into()),
         };
         let Some(looked) = Looked::at(&parent)? else { return Ok(PathState::absent()) };
@@ -269,7 +270,7 @@ impl Active {
         if root.symlink_metadata().is_err() {
             return self.path(root, false, None);
         }
-        let paths = walk(root)?;
+        let paths = walk(&own_name(root)?)?;
         let mut records = Vec::new();
         let mut recorded = Vec::new();
         for path in paths {
@@ -384,6 +385,17 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         // Renamed away already, where it was kept.
         let _gone = fs_err::remove_file(&self.path);
+    }
+}
+
+/// The path by which an object is recorded: the directories in it without links, so that one object has one record
+/// whichever way steps came to it, and is found again where a step changes the link.
+fn own_name(path: &Path) -> Result<PathBuf, UndoError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path.to_owned()) };
+    match resolve(parent) {
+        Ok(parent) => Ok(parent.join(name)),
+        Err(error) if error.leads_nowhere() => Ok(path.to_owned()),
+        Err(error) => Err(error.into()),
     }
 }
 
