@@ -6,6 +6,7 @@ mod inventory;
 mod listing;
 mod output;
 mod plan;
+mod rollback;
 mod run;
 mod runs;
 mod session;
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Plan(Box<plan::PlanArgs>),
+    Rollback(rollback::RollbackArgs),
     Validate(validate::ValidateArgs),
     Inventory(inventory::InventoryCommand),
     Runs(runs::RunsArgs),
@@ -43,6 +45,7 @@ pub fn main() -> std::process::ExitCode {
         Ok(cli) => match cli.command {
             Command::Run(args) => run::run(&args),
             Command::Plan(args) => plan::plan(&args),
+            Command::Rollback(args) => rollback::rollback(&args),
             Command::Inventory(args) => inventory::inventory(&args),
             Command::Validate(args) => validate::validate(&args),
             Command::Runs(args) => runs::runs(&args),

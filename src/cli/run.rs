@@ -94,13 +94,13 @@ pub(super) fn agent_digest(agents: &AgentFiles) -> Result<String, Error> {
 }
 
 /// Who runs this, for people: never decides anything.
-fn local_user() -> String {
+pub(super) fn local_user() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 /// `report.html` and `close.md` in the run's directory, from its journal.
-fn write_reports(run: &RunDir) -> anyhow::Result<()> {
+pub(super) fn write_reports(run: &RunDir) -> anyhow::Result<()> {
     let reader = Reader::open(&run.journal())?;
     let view = RunView::of(reader.events());
     fs_err::write(run.path().join("report.html"), html::report(&view))?;

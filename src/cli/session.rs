@@ -1,6 +1,6 @@
 //! What `run` and `plan` begin with: everything read and checked, every mistake at once, no host touched.
 
-use super::args::{InventoryArgs, StateArgs};
+use super::args::{ConnectArgs, InventoryArgs, StateArgs};
 use crate::{
     config::{Diagnostic, Diagnostics},
     engine::{self, TargetOf},
@@ -15,7 +15,7 @@ use crate::{
     vars::{self, ConnectionDefaults, World},
 };
 use clap::Args;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 /// Options of commands that work on hosts.
 #[derive(Debug, Args)]
@@ -42,10 +42,6 @@ pub(super) struct PlayArgs {
     #[arg(short, long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     forks: u16,
 
-    /// Log in as this user.
-    #[arg(short, long, value_name = "USER")]
-    user: Option<String>,
-
     /// Become another user on the hosts, by sudo.
     #[arg(short, long)]
     r#become: bool,
@@ -54,21 +50,8 @@ pub(super) struct PlayArgs {
     #[arg(long, value_name = "USER")]
     become_user: Option<String>,
 
-    /// Log in with this private key.
-    #[arg(long, visible_alias = "key-file", value_name = "FILE")]
-    private_key: Option<PathBuf>,
-
-    /// Seconds until a connection must stand.
-    #[arg(short = 'T', long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), value_name = "SECONDS")]
-    timeout: u16,
-
-    /// known_hosts files to use instead of those of the ssh configuration.
-    #[arg(long, value_name = "FILE")]
-    known_hosts: Vec<PathBuf>,
-
-    /// Add the keys of unknown hosts to the first known_hosts file. A changed key is never accepted.
-    #[arg(long)]
-    accept_new_host_keys: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
 
     /// List the hosts of each play, and do nothing else.
     #[arg(long)]
@@ -161,24 +144,13 @@ impl PlayArgs {
 
     /// How hosts are reached.
     pub(super) fn ssh(&self, run: &str, agents: AgentFiles) -> SshOptions {
-        SshOptions {
-            user: self.user.clone(),
-            identity_files: self.private_key.iter().cloned().collect(),
-            connect_timeout: Duration::from_secs(u64::from(self.timeout)),
-            known_hosts: (!self.known_hosts.is_empty()).then(|| self.known_hosts.clone()),
-            accept_new_host_keys: self.accept_new_host_keys,
-            on_new_key: Some(Arc::new(|host, notice| {
-                super::failure::note(&format!("[WARNING]: [{host}] {notice}"));
-            })),
-            agents,
-            ..SshOptions::new(run)
-        }
+        self.connect.ssh(run, agents)
     }
 
     /// How each host of a play is reached: its variables win over the play, the play over the command line.
     pub(super) fn target(&self, world: &Arc<World>) -> TargetOf {
         let world = Arc::clone(world);
-        let (user, key) = (self.user.clone(), self.private_key.as_ref().map(|path| path.display().to_string()));
+        let (user, key) = (self.connect.user.clone(), self.connect.private_key());
         Arc::new(move |play, host| {
             let said = |diagnostic: Diagnostic| match &diagnostic.place {
                 Some(place) => format!("{} ({place})", diagnostic.message),

@@ -37,7 +37,7 @@ enum Format {
 }
 
 pub(super) fn show(args: &ShowArgs) -> Result<u8, Error> {
-    let run = find(args)?;
+    let run = find(&args.state, args.run.as_deref())?;
     let reader = Reader::open(&run.journal()).map_err(anyhow::Error::from)?;
     match args.format {
         Some(Format::Html) => Out::stdout().write(&html::report(&RunView::of(reader.events()))),
@@ -51,19 +51,19 @@ pub(super) fn show(args: &ShowArgs) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// The run meant: the only one whose id begins so.
-fn find(args: &ShowArgs) -> Result<RunDir, Error> {
-    let dir = args.state.dir()?;
+/// The run meant: the only one whose id begins so; the latest where none is named.
+pub(super) fn find(state: &StateArgs, id: Option<&str>) -> Result<RunDir, Error> {
+    let dir = state.dir()?;
     let mut runs = RunDir::list(&dir).map_err(anyhow::Error::from)?;
     let hint = "`rollgate runs` lists the runs";
-    let Some(id) = &args.run else {
+    let Some(id) = id else {
         let none = || Error::usage(format!("there is no run below {}", dir.join("runs").display()), hint);
         return runs.pop().ok_or_else(none);
     };
     if let Some(exact) = runs.iter().position(|run| run.id() == id) {
         return Ok(runs.swap_remove(exact));
     }
-    runs.retain(|run| run.id().starts_with(id.as_str()));
+    runs.retain(|run| run.id().starts_with(id));
     match (runs.len(), runs.pop()) {
         (1, Some(run)) => Ok(run),
         (0, _) => Err(Error::usage(format!("there is no run {id} below {}", dir.join("runs").display()), hint)),

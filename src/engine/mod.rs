@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod by_hand;
 mod calls;
 mod check_play;
 mod context;
@@ -33,6 +34,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use by_hand::{RecordedHost, RecordedRun, RecordedTxn, RollbackSpec, roll_back_run};
 pub use hosts::{HostsOf, hosts_of};
 pub use prepare::{may_change, module_name};
 pub use run::run;

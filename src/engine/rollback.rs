@@ -3,11 +3,15 @@
 
 use super::{
     calls::{self, CallPlan},
-    dispatcher::{Permission, Permit},
+    dispatcher::{Desk, Permission, Permit},
     unit::{Txn, Unit, explained},
     watch::{For, Watch},
 };
-use crate::{clock::millis, host::HostError, journal::EventKind};
+use crate::{
+    clock::{Clock, millis},
+    host::{Host, HostError},
+    journal::EventKind,
+};
 use rollgate_agent::protocol::{Answer, Call, RevertReport, VerifyReport};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -46,7 +50,7 @@ impl Unit {
     /// Puts the host back: its transactions in the reverse order of their opening, each verified.
     pub(crate) async fn roll_back(&mut self, plan: RollbackPlan) -> RollbackEnd {
         for txn in self.txns.clone().iter().rev() {
-            match self.revert(txn, plan.until).await {
+            match self.reverter().revert(txn, plan.until).await {
                 RollbackEnd::Restored => {}
                 other => return other,
             }
@@ -60,17 +64,35 @@ impl Unit {
         RollbackEnd::Restored
     }
 
-    async fn revert(&self, txn: &Txn, until: Instant) -> RollbackEnd {
+    fn reverter(&self) -> Reverter<'_> {
+        Reverter {
+            desk: &self.run.desk,
+            clock: &self.run.clock,
+            play: self.play.index,
+            name: &self.name,
+            host: self.host.as_ref(),
+        }
+    }
+}
+
+/// One host whose transactions are undone, whoever asked for it.
+pub(crate) struct Reverter<'a> {
+    pub(crate) desk: &'a Desk,
+    pub(crate) clock: &'a Clock,
+    pub(crate) play: usize,
+    pub(crate) name: &'a str,
+    pub(crate) host: &'a dyn Host,
+}
+
+impl Reverter<'_> {
+    /// Undoes one transaction and compares what it recorded; tried again until `until` while the host is out of reach.
+    pub(crate) async fn revert(&self, txn: &Txn, until: Instant) -> RollbackEnd {
         let (mut attempt, mut refused) = (0, 0);
         loop {
             attempt += 1;
-            let intent = EventKind::RollbackIntent {
-                play: self.play.index,
-                host: self.name.clone(),
-                txn: txn.id.clone(),
-                attempt,
-            };
-            if self.run.desk.ask(Permission::Rollback, intent).await == Permit::Denied {
+            let intent =
+                EventKind::RollbackIntent { play: self.play, host: self.name.to_owned(), txn: txn.id.clone(), attempt };
+            if self.desk.ask(Permission::Rollback, intent).await == Permit::Denied {
                 return RollbackEnd::Unknown("the run ended before it could be rolled back".to_owned());
             }
             let began = Instant::now();
@@ -105,15 +127,13 @@ impl Unit {
             if over {
                 return again;
             }
-            self.run.clock.sleep(PAUSE).await;
+            self.clock.sleep(PAUSE).await;
         }
     }
 
     async fn revert_once(&self, txn: &Txn, until: Instant) -> Result<(RevertReport, VerifyReport), HostError> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(60));
-        let call = |call, deadline| {
-            calls::call(&self.run.desk, self.host.as_ref(), call, CallPlan::whole(&txn.run_as, deadline))
-        };
+        let call = |call, deadline| calls::call(self.desk, self.host, call, CallPlan::whole(&txn.run_as, deadline));
         let other = || HostError::Protocol { message: "an answer of another kind".to_owned() };
         let Answer::Revert(reverted) = call(Call::Revert { txn: txn.id.clone() }, left).await? else {
             return Err(other());
@@ -129,13 +149,13 @@ impl Unit {
 
     fn reverted(&self, reverted: RevertReport, verified: VerifyReport, wrong: Option<Wrong>, took_ms: u64) {
         for step in reverted.done {
-            self.run.desk.emit(EventKind::RollbackStep { host: self.name.clone(), step });
+            self.desk.emit(EventKind::RollbackStep { host: self.name.to_owned(), step });
         }
         let different =
             verified.different.iter().map(|it| format!("{}: was {}, is {}", it.object, it.expected, it.found));
-        self.run.desk.emit(EventKind::RollbackResult {
-            play: self.play.index,
-            host: self.name.clone(),
+        self.desk.emit(EventKind::RollbackResult {
+            play: self.play,
+            host: self.name.to_owned(),
             compared: verified.compared,
             different: different.collect(),
             failed: wrong.map(|wrong| match wrong {
@@ -147,9 +167,9 @@ impl Unit {
     }
 
     fn not_reverted(&self, why: &str, took_ms: u64) {
-        self.run.desk.emit(EventKind::RollbackResult {
-            play: self.play.index,
-            host: self.name.clone(),
+        self.desk.emit(EventKind::RollbackResult {
+            play: self.play,
+            host: self.name.to_owned(),
             compared: 0,
             different: Vec::new(),
             failed: Some(why.to_owned()),

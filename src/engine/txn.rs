@@ -51,7 +51,16 @@ impl Unit {
             Vec::new()
         };
         let txn = Txn { id: new_id(), run_as: run_as.clone(), generation: welcome.generation + 1 };
-        let opened = EventKind::TxnOpened { host: self.name.clone(), txn: txn.id.clone(), generation: txn.generation };
+        let opened = EventKind::TxnOpened {
+            host: self.name.clone(),
+            txn: txn.id.clone(),
+            generation: txn.generation,
+            run_as: match run_as {
+                RunAs::Login => None,
+                RunAs::Become(user) => Some(user.clone()),
+            },
+            target: (self.run.target)(&self.play.play, &self.name).ok().map(Box::new),
+        };
         if self.run.desk.ask(Permission::Step, opened).await == Permit::Denied {
             return Err(TxnError::Stopped);
         }

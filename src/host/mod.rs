@@ -26,12 +26,13 @@ pub(crate) use sudo::become_hint;
 
 use async_trait::async_trait;
 use rollgate_agent::protocol::{AgentError, Answer, Call, Progress, Welcome};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Where a host is and how to get in, from inventory, playbook and command line.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Target {
     /// The inventory's name: what events, plans and journals call it.
     pub name: String,
@@ -53,7 +54,8 @@ pub struct Target {
 }
 
 /// How a host is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Connection {
     /// By SSH.
     #[default]

@@ -1,7 +1,10 @@
 //! The public events: what happens in a run, one linear stream. Versioned; kinds and fields are only ever added.
 
-use crate::rollout::verdict::{Evidence, Verdict};
-use rollgate_agent::protocol::{Diff, RevertedStep};
+use crate::{
+    host::Target,
+    rollout::verdict::{Evidence, Verdict},
+};
+use rollgate_agent::protocol::{Diff, RevertedStep, TxnStanding, WouldUndo};
 use serde::{Deserialize, Serialize};
 
 /// The version of the event format.
@@ -246,6 +249,12 @@ pub enum EventKind {
         txn: String,
         /// The run's generation there.
         generation: u64,
+        /// The user that the agent became, who keeps the record; none: the login user.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run_as: Option<String>,
+        /// How the host was reached, so that it can be found again without the inventory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<Box<Target>>,
     },
     /// Write-ahead: a step is about to run. Nothing runs before this is on disk.
     StepIntent {
@@ -415,6 +424,26 @@ pub enum EventKind {
         exit_code: u8,
         /// Every host with its final state and reason.
         hosts: Vec<FinalHost>,
+    },
+    /// The limits of a play with `rollout:` as numbers: a rollback by hand later keeps to them.
+    PlayLimits {
+        /// The play.
+        play: usize,
+        /// Hosts disrupted at once, at most.
+        max_unavailable: usize,
+        /// Hosts rolled back at once, at most.
+        rollback_parallel: usize,
+    },
+    /// What undoing a host's transaction would do (`rollback --check`).
+    RollbackPreviewed {
+        /// The host.
+        host: String,
+        /// The transaction.
+        txn: String,
+        /// Where it stands.
+        standing: TxnStanding,
+        /// What would be done, in order.
+        would: Vec<WouldUndo>,
     },
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]

@@ -195,6 +195,9 @@ pub fn next(view: &RunView) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if head.command == "rollback" {
+        return lines;
+    }
     let failed = view.in_state(HostState::Failed);
     let back = view.in_state(HostState::RolledBack);
     let never = view.in_state(HostState::NeverStarted);

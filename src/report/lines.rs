@@ -12,7 +12,7 @@ use crate::{
     journal::{Event, EventKind, HostState, StepId, StepInfo, StepStatus, StopCause},
     rollout::{count, span, verdict::Verdict},
 };
-use rollgate_agent::protocol::Diff;
+use rollgate_agent::protocol::{Diff, Prospect, TxnStanding, WouldUndo};
 use std::{fmt::Write, time::Duration};
 
 /// What to show.
@@ -223,6 +223,9 @@ impl Lines {
                 }
                 text
             }
+            EventKind::RollbackPreviewed { host, txn, standing, would } => {
+                would_undo(&one_line(host), &one_line(txn), *standing, would)
+            }
             EventKind::Warning { host, message } => self.warning(host.as_deref(), message),
             EventKind::RunEnded { .. } => account(&self.view, self.options.files.as_ref(), self.options.paint),
             _ => self.stop(event),
@@ -289,4 +292,32 @@ impl Lines {
         };
         format!("{} at {clock}: {text}\n", self.paint(style, &head))
     }
+}
+
+/// What undoing a transaction would do, a line each.
+fn would_undo(host: &str, txn: &str, standing: TxnStanding, would: &[WouldUndo]) -> String {
+    let head = match standing {
+        TxnStanding::Gone => "there is no undo record",
+        TxnStanding::Reverted => "it has been rolled back already",
+        TxnStanding::Open | TxnStanding::Kept | TxnStanding::Reverting if would.is_empty() => "nothing to put back",
+        TxnStanding::Open => "its change is neither kept nor undone",
+        TxnStanding::Kept => "its change is kept",
+        TxnStanding::Reverting => "its rollback was begun and has not ended",
+    };
+    let mut text = format!("would undo: [{host}] transaction {txn}: {head}\n");
+    for part in would {
+        let what = one_line(&part.what);
+        let _ = match part.prospect {
+            Prospect::Restore => {
+                let (before, found) = (one_line(&part.before), one_line(&part.found));
+                writeln!(text, "    put back {what}: was {before}, is {found}")
+            }
+            Prospect::AsBefore => writeln!(text, "    leave {what}: it is as before"),
+            Prospect::Drifted => {
+                writeln!(text, "    keep {what}: changed by somebody else since ({})", one_line(&part.found))
+            }
+            Prospect::Run => writeln!(text, "    run {what}"),
+        };
+    }
+    text
 }

@@ -1,6 +1,7 @@
 //! The messages. Every enum is externally tagged and may gain variants within one protocol version only at its end.
 
 use super::guard::{GuardArm, GuardReport};
+use super::preview::RevertPreview;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -149,6 +150,11 @@ pub enum Call {
     GuardStatus {
         /// The transaction; none for all.
         txn: Option<String>,
+    },
+    /// Say where a transaction stands and what undoing it would do. Changes nothing.
+    RevertPreview {
+        /// The transaction.
+        txn: String,
     },
 }
 
@@ -426,6 +432,8 @@ pub enum Answer {
     Guard(Box<GuardReport>),
     /// To [`Call::GuardStatus`].
     Guards(Vec<GuardReport>),
+    /// To [`Call::RevertPreview`].
+    RevertPreview(RevertPreview),
 }
 
 /// One part of a revert, in the order done.

@@ -3,6 +3,7 @@
 mod codec;
 mod guard;
 mod message;
+mod preview;
 
 pub use codec::{FrameError, MAX_DEPTH, MAX_FRAME, decode, encode, read_frame, write_frame};
 pub use guard::{GuardArm, GuardCause, GuardFired, GuardForm, GuardReport, GuardState};
@@ -11,3 +12,4 @@ pub use message::{
     ModuleCall, ObjectState, PROTOCOL_VERSION, ProbeCall, ProbeKind, ProbeReport, ProbeStatus, Progress, RevertReport,
     RevertedStep, Step, Stream, TaskCall, TaskReport, ToAgent, TxnOpen, VerifyReport, Welcome,
 };
+pub use preview::{Prospect, RevertPreview, TxnStanding, WouldUndo};

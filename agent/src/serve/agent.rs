@@ -9,7 +9,7 @@ use crate::protocol::{
 };
 use crate::undo::{
     Accounts, Generation, HostLock, Revert, Transaction, TxnState, UndoError, boot_identity, make_private, now_ms,
-    prune, revert, verify,
+    preview, prune, revert, verify,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -112,6 +112,10 @@ impl Agent {
                 let message = "this agent has no guard yet".to_owned();
                 Err(AgentError { kind: AgentErrorKind::Guard, message })
             }
+            Call::RevertPreview { txn } => {
+                let found = preview(&self.state_dir, txn, &self.accounts, control);
+                found.map(Answer::RevertPreview).map_err(record_error)
+            }
         }
     }
 
@@ -187,7 +191,8 @@ fn changes(call: &Call) -> bool {
         | Call::GuardExtend { .. }
         | Call::GuardConfirm { .. }
         | Call::GuardCancel { .. }
-        | Call::GuardStatus { .. } => false,
+        | Call::GuardStatus { .. }
+        | Call::RevertPreview { .. } => false,
     }
 }
 

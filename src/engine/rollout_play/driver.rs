@@ -155,6 +155,11 @@ impl Driver {
             rollout: true,
             resolved: self.resolved.sentences.clone(),
         });
+        self.run.desk.emit(EventKind::PlayLimits {
+            play: self.index,
+            max_unavailable: self.resolved.max_unavailable,
+            rollback_parallel: self.resolved.rollback_parallel,
+        });
         self.run.desk.policy(self.rollout.on_failure);
         self.enter_batch(0);
         self.waiting = self.order.iter().map(|host| (host.clone(), Prepare::Connect)).collect();

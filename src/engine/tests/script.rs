@@ -253,7 +253,7 @@ impl Host for ScriptHost {
                     self.note("keep");
                     Ok(Answer::Done)
                 }
-                Call::Blob(_) => Ok(Answer::Done),
+                Call::Blob(_) | Call::RevertPreview { .. } => Ok(Answer::Done),
                 Call::GuardArm(_)
                 | Call::GuardExtend { .. }
                 | Call::GuardConfirm { .. }

@@ -51,7 +51,7 @@ impl RunView {
             | EventKind::HostChanged { .. }
             | EventKind::TxnOpened { .. }
             | EventKind::Probed { .. } => self.host_event(event),
-            EventKind::Unknown => {}
+            EventKind::PlayLimits { .. } | EventKind::RollbackPreviewed { .. } | EventKind::Unknown => {}
         }
     }
 
