@@ -352,8 +352,3 @@ fn files_of_the_controller_are_looked_for_and_checked() {
     assert!(matches!(load_one("copy: {content: x, dest: /x}"), Action::Agent(_)));
     assert!(matches!(load_one("template: {src: program.yml, dest: /x}"), Action::Template(_)));
 }
-
-#[test]
-fn the_loader_and_the_judge_know_the_same_fields_of_a_probe() {
-    assert_eq!(rollgate::playbook::PROBE_FIELDS, rollgate::rollout::FIELDS);
-}

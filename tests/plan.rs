@@ -7,7 +7,7 @@ use rollgate::{
     plan,
     playbook::{self, Playbook},
     report::{Paint, RunView},
-    rollout::Resolved,
+    rollout::{DomainOf, Resolved},
 };
 use rollgate_agent::protocol::Diff;
 use std::{path::Path, sync::Arc};
@@ -49,7 +49,7 @@ fn planned(quiet: &[&str]) -> plan::Plan {
     let program = program();
     let play = &program.plays[0];
     let hosts: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let resolved = Resolved::new(play, &hosts, 256);
+    let resolved = Resolved::new(play, &hosts, &DomainOf::new(), 256);
     let mut kinds = vec![EventKind::PlayStarted {
         play: 0,
         name: play.name.clone(),
@@ -92,7 +92,7 @@ fn planned(quiet: &[&str]) -> plan::Plan {
     let number = |(kind, seq)| Event { seq, at: jiff::Timestamp::UNIX_EPOCH, elapsed_ms: seq, kind };
     let events: Vec<Event> = kinds.into_iter().zip(1..).map(number).collect();
     let input = plan::Input { kind: "playbook".into(), path: "motd.yml".into(), sha256: "ab".repeat(32) };
-    plan::build(&RunView::of(&events), &program, vec![input], &"cd".repeat(32), 256)
+    plan::build(&RunView::of(&events), &program, vec![input], &"cd".repeat(32), 256, &|_, _| DomainOf::new())
 }
 
 #[test]

@@ -5,11 +5,12 @@ use super::{
     session::PlayArgs,
 };
 use crate::{
+    engine::domains_of,
     error::{Error, ExitCode},
     host::AgentFiles,
     journal::Event,
     plan::{self, Plan},
-    playbook,
+    playbook::{self, Play},
     report::{LineOptions, Live, Out, Paint, RunView, Sink},
 };
 use clap::{Args, ValueEnum};
@@ -62,13 +63,15 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8, Error> {
     playbook::check_plan(&session.playbook)?;
     let files: Vec<PathBuf> = session.sources.iter().map(PathBuf::from).filter(|path| path.exists()).collect();
     let inputs = plan::inputs(&session.playbook, &files, &session.extra).map_err(anyhow::Error::from)?;
-    let (playbook, forks) = (Arc::clone(&session.playbook), session.options.forks);
+    let (playbook, world, forks) = (Arc::clone(&session.playbook), Arc::clone(&session.world), session.options.forks);
+    // What is wrong with them has ended the planning run.
+    let domains = |play: &Play, hosts: &[String]| domains_of(&world, play, hosts).unwrap_or_default();
     let view = Arc::new(Mutex::new(RunView::detailed()));
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Fold(Arc::clone(&view)))];
     sinks.extend(rows());
     let code = drive(&args.play, session, "plan", None, sinks)?;
     let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-    let plan = plan::build(&view, &playbook, inputs, &agent_digest(&AgentFiles::find())?, forks);
+    let plan = plan::build(&view, &playbook, inputs, &agent_digest(&AgentFiles::find())?, forks, &domains);
     print(args, &plan)?;
     Ok(match (code, plan.problems().is_empty()) {
         (0, true) if args.detailed_exitcode && plan.changes() => 2,

@@ -2,6 +2,7 @@
 
 use super::{
     context::{PlayCx, RunCx},
+    domains::domains_of,
     once::Once,
     rollout_play::{HostEnd, PlayEnd},
     stop::Level,
@@ -21,7 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// Checks a play over these units, in order.
 pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize, units: Vec<Unit>) -> PlayEnd {
     let order: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
-    let resolved = Resolved::new(play, &order, run.options.forks);
+    // What is wrong with them was said before the run began.
+    let domains = domains_of(&run.world, play, &order).unwrap_or_default();
+    let resolved = Resolved::new(play, &order, &domains, run.options.forks);
     let forks = run.options.forks.max(1);
     run.desk.emit(EventKind::PlayStarted {
         play: index,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     journal::{EventKind, HostState, StopCause},
     playbook::{Play, Task},
-    rollout::{Resolved, exceeds_percentage, tolerance},
+    rollout::{DomainOf, Resolved, exceeds_percentage, tolerance},
     vars::Batch,
 };
 use futures::StreamExt;
@@ -59,7 +59,7 @@ impl Linear {
 
     /// Runs the play to its end.
     pub(crate) async fn run(mut self) -> PlayEnd {
-        let resolved = Resolved::new(&self.play, &self.order, self.run.options.forks);
+        let resolved = Resolved::new(&self.play, &self.order, &DomainOf::new(), self.run.options.forks);
         self.run.desk.emit(EventKind::PlayStarted {
             play: self.index,
             name: self.play.name.clone(),

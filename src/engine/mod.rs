@@ -7,6 +7,7 @@ mod calls;
 mod check_play;
 mod context;
 mod dispatcher;
+mod domains;
 mod handlers;
 mod hosts;
 mod linear_play;
@@ -35,6 +36,7 @@ mod watch;
 mod tests;
 
 pub use by_hand::{RecordedHost, RecordedRun, RecordedTxn, RollbackSpec, roll_back_run};
+pub use domains::domains_of;
 pub use hosts::{HostsOf, hosts_of};
 pub use prepare::{may_change, module_name};
 pub use run::run;

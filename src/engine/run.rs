@@ -5,6 +5,7 @@ use super::{
     check_play::check_play,
     context::{PlayCx, RunCx},
     dispatcher::{Desk, Dispatcher, Parts},
+    domains::domains_of,
     hosts::hosts_of,
     linear_play::Linear,
     rollout_play::{Driver, PlayEnd},
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    config::Diagnostics,
     error::Error,
     host::Fleet,
     journal::{EventKind, JournalError, RunDir, Writer},
@@ -36,6 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(10);
 pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Error> {
     let hosts = hosts_of(&spec.playbook, &spec.inventory, &spec.world, spec.options.limit.as_deref())?;
     crate::playbook::check_rollback(&spec.playbook)?;
+    failure_domains(&spec, &hosts)?;
     let policies = policies(&spec.playbook.plays)?;
     let clock = Clock::system();
     let (journal, key) = match &spec.dir {
@@ -80,6 +83,13 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
     goodbye(&run).await;
     desk.close().await;
     Ok(RunOutcome { exit_code, run_id: run.run_id.clone(), hosts: account.finals(), paused })
+}
+
+/// Every host must be in a domain where a play has a `failure_domain`.
+fn failure_domains(spec: &RunSpec, hosts: &[Vec<String>]) -> Result<(), Error> {
+    let plays = spec.playbook.plays.iter().zip(hosts);
+    let mistakes: Vec<_> = plays.filter_map(|(play, hosts)| domains_of(&spec.world, play, hosts).err()).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(Diagnostics(mistakes).into()) }
 }
 
 /// The compiled probes and triggers of each play.

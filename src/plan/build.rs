@@ -5,19 +5,26 @@ use crate::{
     journal::{HostState, StepStatus},
     playbook::{Action, Play, Playbook, Reversibility, Task, reversibility},
     report::{HostView, RunView, StepView, one_line, unified},
-    rollout::Resolved,
+    rollout::{DomainOf, Resolved},
 };
 use std::collections::HashMap;
 
 /// Builds the plan from a detailed view of a run in check mode.
 ///
-/// `forks` is the limit on hosts in flight; `inputs` come from [`super::inputs`].
-pub fn build(view: &RunView, playbook: &Playbook, inputs: Vec<Input>, agent_sha256: &str, forks: usize) -> Plan {
+/// `forks` is the limit on hosts in flight, `domains` tells the failure domains of a play; `inputs` come from [`super::inputs`].
+pub fn build(
+    view: &RunView,
+    playbook: &Playbook,
+    inputs: Vec<Input>,
+    agent_sha256: &str,
+    forks: usize,
+    domains: &dyn Fn(&Play, &[String]) -> DomainOf,
+) -> Plan {
     let mut plays = Vec::new();
     for played in &view.plays {
         let Some(play) = playbook.plays.get(played.index) else { continue };
         let hosts: Vec<String> = played.batches.iter().flat_map(|batch| batch.hosts.clone()).collect();
-        let resolved = Resolved::new(play, &hosts, forks);
+        let resolved = Resolved::new(play, &hosts, &domains(play, &hosts), forks);
         let tasks = by_place(play);
         plays.push(PlayPlan {
             name: played.name.clone(),

@@ -236,12 +236,18 @@ pub struct Rollout {
     pub max_parallel: Option<Size>,
     /// `max_unavailable`; none: the largest batch (R4).
     pub max_unavailable: Option<Size>,
+    /// `failure_domain`: the host variable whose value is a host's domain.
+    pub failure_domain: Option<String>,
+    /// `ramp`: hosts of a batch start 1, 2, 4, ... at a time.
+    pub ramp: bool,
     /// `max_fail`; default 0.
     pub max_fail: Size,
     /// `min_healthy_time`; default 10 s.
     pub min_healthy_time: Duration,
     /// `healthy_deadline`; default 5 min.
     pub healthy_deadline: Duration,
+    /// `progress_deadline`; none: no limit but `healthy_deadline` of each host.
+    pub progress_deadline: Option<Duration>,
     /// `bake_time`; default 0.
     pub bake_time: Duration,
     /// `promote`.

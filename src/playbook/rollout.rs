@@ -16,9 +16,12 @@ const KEYWORDS: Keywords = Keywords {
         "serial",
         "max_parallel",
         "max_unavailable",
+        "failure_domain",
+        "ramp",
         "max_fail",
         "min_healthy_time",
         "healthy_deadline",
+        "progress_deadline",
         "bake_time",
         "promote",
         "on_failure",
@@ -31,9 +34,6 @@ const KEYWORDS: Keywords = Keywords {
         "triggers",
     ],
     unbuilt: &[
-        ("failure_domain", "`max_unavailable` holds for the whole run"),
-        ("ramp", "`max_parallel` is reached at once"),
-        ("progress_deadline", "`healthy_deadline` limits each host"),
         ("max_unhealthy_upgraded", "use `max_fail`"),
         ("confirm", ""),
         ("guard_timeout", ""),
@@ -77,9 +77,16 @@ impl Loader {
             match entry.key.as_str() {
                 "max_parallel" => rollout.max_parallel = self.size(entry, Role::Speed),
                 "max_unavailable" => rollout.max_unavailable = self.size(entry, Role::Speed),
+                "failure_domain" => rollout.failure_domain = self.identifier(entry),
+                "ramp" => rollout.ramp = self.boolean(entry).unwrap_or(rollout.ramp),
                 "max_fail" => rollout.max_fail = self.size(entry, Role::Tolerance).unwrap_or(rollout.max_fail),
                 "min_healthy_time" => self.set_duration(entry, &mut rollout.min_healthy_time, false),
                 "healthy_deadline" => self.set_duration(entry, &mut rollout.healthy_deadline, true),
+                "progress_deadline" => {
+                    let mut limit = Duration::ZERO;
+                    self.set_duration(entry, &mut limit, true);
+                    rollout.progress_deadline = (!limit.is_zero()).then_some(limit);
+                }
                 "bake_time" => self.set_duration(entry, &mut rollout.bake_time, false),
                 "abort_grace" => self.set_duration(entry, &mut rollout.abort_grace, false),
                 "rollback_deadline" => self.set_duration(entry, &mut rollout.rollback_deadline, true),
@@ -233,6 +240,13 @@ impl Loader {
             self.error(&probe.place, message, "no host could ever be healthy in time").help =
                 Some("shorten `initial_delay` or lengthen `healthy_deadline`".into());
         }
+        if let (Some(limit), Some(entry)) = (rollout.progress_deadline, stanza.entry("progress_deadline"))
+            && limit <= rollout.healthy_deadline
+        {
+            let message = "`progress_deadline` must be longer than `healthy_deadline`";
+            self.error(&entry.value.place, message, "the run would end before a host can be said to have failed")
+                .help = Some(format!("they are {limit:?} and {:?}", rollout.healthy_deadline));
+        }
         if rollout.min_healthy_time < rollout.healthy_deadline {
             return;
         }
@@ -251,9 +265,12 @@ fn defaults(place: Place) -> Rollout {
         batches: vec![Size::Percent(100.0)],
         max_parallel: None,
         max_unavailable: None,
+        failure_domain: None,
+        ramp: false,
         max_fail: Size::Count(0),
         min_healthy_time: Duration::from_secs(10),
         healthy_deadline: Duration::from_secs(300),
+        progress_deadline: None,
         bake_time: Duration::ZERO,
         promote: Promote::Auto,
         on_failure: OnFailure::RollbackBatch,

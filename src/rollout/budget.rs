@@ -1,6 +1,9 @@
 //! The disruption budget (rollout.md R4) and the count of failed hosts (R5).
 
-use super::sizes;
+use super::{
+    domains::{Domain, Domains},
+    sizes,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a host is not serving, or may not be.
@@ -24,13 +27,33 @@ pub enum Disruption {
 #[derive(Debug, Clone)]
 pub struct Budget {
     max_unavailable: usize,
+    domains: Domains,
     disrupted: BTreeMap<String, Disruption>,
 }
 
+/// A limit that leaves no room, and who takes it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The failure domain; none: the run.
+    pub domain: Option<String>,
+    /// The hosts, by name.
+    pub hosts: Vec<String>,
+    /// How many may be disrupted there.
+    pub max_unavailable: usize,
+}
+
+impl Spent {
+    /// `max_unavailable (2)`, `max_unavailable of r1 (1)`.
+    pub fn limit(&self) -> String {
+        let of = self.domain.as_ref().map_or_else(String::new, |domain| format!(" of {domain}"));
+        format!("max_unavailable{of} ({})", self.max_unavailable)
+    }
+}
+
 impl Budget {
-    /// A budget of `max_unavailable` hosts.
-    pub fn new(max_unavailable: usize) -> Self {
-        Self { max_unavailable, disrupted: BTreeMap::new() }
+    /// A budget of `max_unavailable` hosts in the run, and of what each failure domain allows.
+    pub fn new(max_unavailable: usize, domains: Domains) -> Self {
+        Self { max_unavailable, domains, disrupted: BTreeMap::new() }
     }
 
     /// Says what a host is now; none: it is not disrupted.
@@ -46,24 +69,42 @@ impl Budget {
         self.disrupted.len()
     }
 
-    /// The limit.
-    pub fn max_unavailable(&self) -> usize {
-        self.max_unavailable
-    }
-
-    /// Whether this host may begin its first mutating step: with it, at most `max_unavailable` are disrupted.
+    /// Whether this host may begin its first mutating step: with it, at most `max_unavailable` are disrupted in the run
+    /// and in its domain.
     ///
     /// A host that is disrupted already (sick before) does not count twice.
     pub fn may_start(&self, host: &str) -> bool {
-        let others = self.disrupted.keys().filter(|other| *other != host).count();
-        others < self.max_unavailable
+        self.against(host).is_none()
     }
 
-    /// The hosts that were sick before the change, if they alone exceed the budget: then nothing may be planned.
-    pub fn exceeded_by_sick(&self) -> Option<Vec<String>> {
-        let sick: Vec<String> =
-            self.disrupted.iter().filter(|(_, why)| **why == Disruption::SickBefore).map(|(h, _)| h.clone()).collect();
-        (sick.len() > self.max_unavailable).then_some(sick)
+    /// The limit that stands against a host's start.
+    pub fn against(&self, host: &str) -> Option<Spent> {
+        let others = |domain: Option<&Domain>| {
+            let there = |other: &&String| domain.is_none_or(|domain| domain.hosts.contains(*other));
+            self.disrupted.keys().filter(|other| *other != host).filter(there).cloned().collect::<Vec<_>>()
+        };
+        let spent = |domain: Option<&Domain>, max_unavailable: usize| {
+            let hosts = others(domain);
+            let name = domain.map(|domain| domain.name.clone());
+            (hosts.len() >= max_unavailable).then_some(Spent { domain: name, hosts, max_unavailable })
+        };
+        let own = self.domains.of(host);
+        spent(None, self.max_unavailable).or_else(|| own.and_then(|own| spent(Some(own), own.max_unavailable)))
+    }
+
+    /// The hosts that were sick before the change, if they alone exceed the budget of the run or of a domain: then
+    /// nothing may be planned.
+    pub fn exceeded_by_sick(&self) -> Option<Spent> {
+        let sick: Vec<&String> =
+            self.disrupted.iter().filter(|(_, why)| **why == Disruption::SickBefore).map(|(host, _)| host).collect();
+        let over = |domain: Option<&Domain>, max_unavailable: usize| {
+            let there = |host: &&&String| domain.is_none_or(|domain| domain.hosts.contains(**host));
+            let hosts: Vec<String> = sick.iter().filter(there).map(|host| (*host).clone()).collect();
+            let name = domain.map(|domain| domain.name.clone());
+            (hosts.len() > max_unavailable).then_some(Spent { domain: name, hosts, max_unavailable })
+        };
+        let run = over(None, self.max_unavailable);
+        run.or_else(|| self.domains.all().iter().find_map(|domain| over(Some(domain), domain.max_unavailable)))
     }
 }
 
@@ -143,13 +184,14 @@ mod tests {
 
     #[test]
     fn sick_hosts_eat_the_budget_and_are_named() {
-        let mut budget = Budget::new(1);
+        let mut budget = Budget::new(1, Domains::default());
         budget.set("a", Some(Disruption::SickBefore));
         assert!(budget.may_start("a"), "the sick host itself makes nothing worse");
         assert!(!budget.may_start("b"));
         assert_eq!(budget.exceeded_by_sick(), None);
         budget.set("b", Some(Disruption::SickBefore));
-        assert_eq!(budget.exceeded_by_sick(), Some(vec!["a".to_owned(), "b".to_owned()]));
+        let spent = budget.exceeded_by_sick().unwrap();
+        assert_eq!((spent.hosts, spent.max_unavailable), (vec!["a".to_owned(), "b".to_owned()], 1));
     }
 
     proptest! {
@@ -158,7 +200,7 @@ mod tests {
             limit in 1_usize..6,
             moves in prop::collection::vec((0_usize..10, 0_u8..4), 0..80),
         ) {
-            let mut budget = Budget::new(limit);
+            let mut budget = Budget::new(limit, Domains::default());
             for (host, what) in moves {
                 let host = format!("h{host}");
                 match what {

@@ -404,6 +404,16 @@ impl Judge {
         wanting.collect()
     }
 
+    /// How often a changed host's enforced probes went from healthy to unhealthy, a sentence; none where none did.
+    pub fn flapped(&self, host: &str) -> Option<String> {
+        let said = self.enforced(host).filter_map(|rules| {
+            let flaps = self.state(host, &rules.name)?.flaps;
+            (flaps > 0).then(|| format!("{} flapped {flaps}×", rules.name))
+        });
+        let said: Vec<String> = said.collect();
+        (!said.is_empty()).then(|| said.join(", "))
+    }
+
     fn reading(&self, probe: &str, state: &ProbeState) -> String {
         let verdict = state.verdict.map_or("not asked", Verdict::word);
         let detail = state.last.as_ref().map(|(_, evidence)| evidence.detail.as_str()).filter(|d| !d.is_empty());

@@ -1,11 +1,13 @@
 //! Batches, budgets, probes, triggers, and the judge, which is pure.
 
 mod budget;
+mod domains;
 mod evidence;
 mod expression;
 mod health;
 mod judge;
 mod percentile;
+mod progress;
 mod resolved;
 mod round;
 mod sizes;
@@ -16,11 +18,12 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{Budget, Disruption, Failures};
+pub use budget::{Budget, Disruption, Failures, Spent};
+pub use domains::{Domain, DomainOf, Domains};
 pub use health::HealthyTime;
 pub use judge::{Finding, Fired, Judge, Policy, Round};
 pub use percentile::p95;
+pub use progress::Progress;
 pub use resolved::{Resolved, count, ordinal, span};
 pub use round::{Item, ProbeRules, Sample};
-pub use sizes::{batches, exceeds_percentage, speed, tolerance};
-pub use trigger::FIELDS;
+pub use sizes::{batches, exceeds_percentage, ramp, speed, tolerance};

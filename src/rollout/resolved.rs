@@ -1,6 +1,7 @@
 //! The numbers of a `rollout:` stanza for the hosts at hand, and the sentences that say what they come to.
 
 use super::{
+    domains::{DomainOf, Domains},
     judge::Policy,
     sizes::{batches, speed, tolerance},
 };
@@ -17,6 +18,9 @@ pub struct Resolved {
     pub max_parallel: usize,
     /// Hosts disrupted at once, at most (R4).
     pub max_unavailable: usize,
+    /// The failure domains, where `failure_domain` is given.
+    #[serde(skip_serializing_if = "Domains::is_empty")]
+    pub domains: Domains,
     /// Failed hosts tolerated in the run (R5); none without `rollout:`.
     pub max_fail: Option<usize>,
     /// Hosts rolled back at once, at most.
@@ -26,8 +30,8 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Resolves a play for its hosts (after `--limit`, in order) and `forks`.
-    pub fn new(play: &Play, hosts: &[String], forks: usize) -> Self {
+    /// Resolves a play for its hosts (after `--limit`, in order), their failure domains, and `forks`.
+    pub fn new(play: &Play, hosts: &[String], domain_of: &DomainOf, forks: usize) -> Self {
         let Some(rollout) = &play.rollout else {
             let batches = batches(&play.serial, hosts);
             let sentences = plain_sentences(play, &batches);
@@ -36,6 +40,7 @@ impl Resolved {
                 batches,
                 max_parallel: forks,
                 max_unavailable: largest,
+                domains: Domains::default(),
                 max_fail: None,
                 rollback_parallel: forks,
                 sentences,
@@ -50,6 +55,7 @@ impl Resolved {
             batches,
             max_parallel,
             max_unavailable,
+            domains: Domains::new(hosts, domain_of, rollout.max_unavailable, largest),
             max_fail: Some(tolerance(rollout.max_fail, hosts.len())),
             rollback_parallel,
             sentences: Vec::new(),
@@ -63,7 +69,8 @@ impl Resolved {
     /// Hosts that can be at work at once: no more than a batch, and than may be unavailable (R1).
     pub fn in_flight(&self) -> usize {
         let largest = self.batches.iter().map(Vec::len).max().unwrap_or(0);
-        self.max_parallel.min(self.max_unavailable).min(largest)
+        let domains = if self.domains.is_empty() { largest } else { self.domains.at_once() };
+        self.max_parallel.min(self.max_unavailable).min(largest).min(domains)
     }
 }
 
@@ -105,6 +112,15 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
         ),
         format!("max_fail {max_fail}: stops at the {} failed host of {total}.", ordinal(max_fail + 1)),
     ];
+    if let Some(variable) = &rollout.failure_domain {
+        lines.push(resolved.domains.sentence(variable));
+    }
+    if rollout.ramp {
+        let most = resolved.in_flight();
+        lines.push(format!(
+            "ramp: hosts of a batch start 1, 2, 4, ... up to {most} at a time, as those before are well."
+        ));
+    }
     if let Some(percent) = play.max_fail_percentage {
         for (index, batch) in resolved.batches.iter().enumerate() {
             let tolerated = tolerance(crate::playbook::Size::Percent(percent), batch.len());
@@ -117,6 +133,10 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
         span(rollout.min_healthy_time),
         span(rollout.healthy_deadline)
     ));
+    if let Some(limit) = rollout.progress_deadline {
+        let limit = span(limit);
+        lines.push(format!("Aborts when no host has turned healthy for {limit}, pauses and bakes not counted."));
+    }
     if !rollout.bake_time.is_zero() {
         lines.push(format!("Each batch bakes for {}.", span(rollout.bake_time)));
     }

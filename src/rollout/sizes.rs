@@ -35,6 +35,13 @@ pub fn tolerance(size: Size, total: usize) -> usize {
     }
 }
 
+/// How many hosts of a batch may be at work at once with `ramp: true`: 1, 2, 4, ... up to `most`, the next size when as
+/// many as all before it have come out well.
+pub fn ramp(well: usize, most: usize) -> usize {
+    let size = (well + 1).checked_ilog2().map_or(1, |log| 1_usize << log);
+    size.min(most)
+}
+
 /// Whether `failed` of a batch of `batch` hosts are more than `percent` of it: `max_fail_percentage`, strictly
 /// greater, as Ansible.
 pub fn exceeds_percentage(failed: usize, batch: usize, percent: f64) -> bool {
@@ -84,6 +91,12 @@ mod tests {
         assert_eq!(tolerance(Size::Percent(7.0), 100), 7);
         assert!(!exceeds_percentage(3, 10, 30.0), "strictly greater");
         assert!(exceeds_percentage(4, 10, 30.0));
+    }
+
+    #[test]
+    fn a_ramp_doubles_when_all_before_it_are_well() {
+        let sizes: Vec<usize> = [0, 1, 2, 3, 6, 7, 14, 15, 99].map(|well| ramp(well, 10)).to_vec();
+        assert_eq!(sizes, [1, 2, 2, 4, 4, 8, 8, 10, 10]);
     }
 
     fn size() -> impl Strategy<Value = Size> {

@@ -6,25 +6,9 @@ use super::{
 };
 use crate::{
     config::Diagnostic,
-    playbook::{ProbeMode, Rollout, Scope, Trigger, TriggerAction},
+    playbook::{PROBE_FIELDS, ProbeMode, Rollout, Scope, Trigger, TriggerAction},
 };
 use std::collections::BTreeSet;
-
-/// What an expression may read of a probe.
-pub const FIELDS: [&str; 12] = [
-    "consecutive_failures",
-    "consecutive_errors",
-    "all_unhealthy",
-    "p95",
-    "baseline",
-    "json",
-    "status",
-    "rc",
-    "verdict",
-    "samples",
-    "healthy",
-    "flaps",
-];
 
 /// Fields that are one round's raw value: one reading does not fire, it must hold for some rounds.
 const RAW: [&str; 4] = ["json", "status", "rc", "verdict"];
@@ -71,10 +55,10 @@ impl TriggerRules {
                 Some(field) if RAW.contains(&field) => {
                     counted.insert(probe.to_owned());
                 }
-                Some(field) if FIELDS.contains(&field) => {}
+                Some(field) if PROBE_FIELDS.contains(&field) => {}
                 Some(field) => {
                     let help = nearest(field).map(|near| format!("did you mean `{probe}.{near}`?"));
-                    let help = help.unwrap_or_else(|| format!("a probe has: {}", FIELDS.join(", ")));
+                    let help = help.unwrap_or_else(|| format!("a probe has: {}", PROBE_FIELDS.join(", ")));
                     return Err(mistake(format!("a probe has no field '{field}'"), Some(help)));
                 }
                 None => {}
@@ -100,5 +84,5 @@ impl TriggerRules {
 /// The field that someone who wrote `field` most likely meant.
 fn nearest(field: &str) -> Option<&'static str> {
     let distance = |known: &&'static str| strsim::damerau_levenshtein(field, known);
-    FIELDS.into_iter().min_by_key(distance).filter(|known| distance(known) <= 3)
+    PROBE_FIELDS.into_iter().min_by_key(distance).filter(|known| distance(known) <= 3)
 }

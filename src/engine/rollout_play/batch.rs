@@ -11,7 +11,8 @@ use crate::{
         watch::{For, Watch},
     },
     journal::{EventKind, HostState, ProbePhase, StopCause},
-    rollout::{Disruption, HealthyTime, verdict::Verdict},
+    report::words,
+    rollout::{Disruption, HealthyTime, ramp, span, verdict::Verdict},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -58,13 +59,13 @@ impl Driver {
                 self.budget.set(&host, Some(Disruption::SickBefore));
             }
         }
-        let Some(sick) = self.budget.exceeded_by_sick() else { return false };
-        let max_unavailable = self.budget.max_unavailable();
+        let Some(spent) = self.budget.exceeded_by_sick() else { return false };
         let evidence = format!(
-            "Sick before anything was changed: {}. That alone is more than max_unavailable ({max_unavailable}).",
-            sick.join(", ")
+            "Sick before anything was changed: {}. That alone is more than {}.",
+            spent.hosts.join(", "),
+            spent.limit()
         );
-        let cause = StopCause::Budget { disrupted: sick.len(), max_unavailable };
+        let cause = StopCause::Budget { disrupted: spent.hosts.len(), max_unavailable: spent.max_unavailable };
         self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
         true
     }
@@ -84,6 +85,8 @@ impl Driver {
                 }
             }
         }
+        // It stands still while the run is paused or bakes.
+        self.progress.run(self.starting && self.goes_on(), self.run.clock.elapsed());
         if self.starting && self.moved && self.goes_on() {
             self.moved = false;
             self.start_hosts();
@@ -98,17 +101,18 @@ impl Driver {
     fn start_hosts(&mut self) {
         let batch = self.resolved.batches.get(self.batch).cloned().unwrap_or_default();
         let mut in_flight = self.rows.values().filter(|row| row.in_flight()).count();
-        let mut left_out = false;
+        let most = self.at_once(&batch);
+        let mut left_out = None;
         for host in batch {
             let ready = self.rows.get(&host).is_some_and(|row| row.state == HostState::Pending && row.unit.is_some());
             if !ready {
                 continue;
             }
-            if in_flight >= self.resolved.max_parallel {
+            if in_flight >= most {
                 return;
             }
-            if !self.budget.may_start(&host) {
-                left_out = true;
+            if let Some(spent) = self.budget.against(&host) {
+                left_out = Some(spent);
                 continue;
             }
             self.budget.set(&host, Some(Disruption::Changing));
@@ -116,15 +120,48 @@ impl Driver {
             self.spawn_list(&host);
             in_flight += 1;
         }
-        if left_out && self.jobs.is_empty() && self.queue.is_empty() && self.next_timer().is_none() {
-            let (disrupted, max_unavailable) = (self.budget.disrupted(), self.budget.max_unavailable());
+        let Some(spent) = left_out else { return };
+        if self.jobs.is_empty() && self.queue.is_empty() && self.next_timer().is_none() {
             let evidence = format!(
-                "{disrupted} hosts are not restored, and max_unavailable is {max_unavailable}: no further host may be \
-                 disrupted."
+                "{} not serving or not restored, and that is all of {}: no further host may be disrupted.",
+                spent.hosts.join(", "),
+                spent.limit()
             );
-            let cause = StopCause::Budget { disrupted, max_unavailable };
+            let cause = StopCause::Budget { disrupted: spent.hosts.len(), max_unavailable: spent.max_unavailable };
             self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
         }
+    }
+
+    /// How many hosts of a batch may be at work now.
+    fn at_once(&self, batch: &[String]) -> usize {
+        let most = self.resolved.max_parallel;
+        if !self.rollout.ramp {
+            return most;
+        }
+        let well = |host: &&String| {
+            let state = self.rows.get(*host).map(|row| row.state);
+            matches!(state, Some(HostState::Healthy | HostState::Unchanged | HostState::Changed))
+        };
+        ramp(batch.iter().filter(well).count(), most)
+    }
+
+    /// When `progress_deadline` has passed if no host turns healthy; none while nothing is under way.
+    pub(super) fn progress_due(&self) -> Option<Instant> {
+        let due = self.progress.due().filter(|_| !self.jobs.is_empty())?;
+        Some(Instant::now() + due.saturating_sub(self.run.clock.elapsed()))
+    }
+
+    fn on_progress_deadline(&mut self) {
+        self.progress.run(false, self.run.clock.elapsed());
+        let at_work: Vec<String> = self.order.iter().filter(|host| self.is_in_flight(host)).cloned().collect();
+        let limit = self.rollout.progress_deadline.map(span).unwrap_or_default();
+        let evidence = format!("No host has turned healthy for {limit}; at work: {}.", words::some(&at_work, 8));
+        let cause = StopCause::Deadline { deadline: "progress_deadline".to_owned(), host: None };
+        self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
+    }
+
+    fn is_in_flight(&self, host: &str) -> bool {
+        self.rows.get(host).is_some_and(super::row::Row::in_flight)
     }
 
     pub(super) fn on_preflight(&mut self, host: &str, result: Result<(), String>) {
@@ -248,12 +285,16 @@ impl Driver {
         let verifying = row.state == HostState::Verifying;
         self.budget.set(host, None);
         if verifying {
-            self.set_state(host, HostState::Healthy, None);
+            let flapped = self.judge.flapped(host);
+            self.set_state(host, HostState::Healthy, flapped);
         }
     }
 
     pub(super) fn on_timer(&mut self) {
         let (now, elapsed) = (Instant::now(), self.run.clock.elapsed());
+        if self.progress.over(elapsed) {
+            self.on_progress_deadline();
+        }
         for host in self.order.clone() {
             let Some(row) = self.rows.get(&host) else { continue };
             if row.healthy.is_some_and(|healthy| healthy.reached(elapsed)) {

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     engine::{
         context::{PlayCx, RunCx},
+        domains::domains_of,
         once::Once,
         stop::{Level, StopRequest},
         unit::Unit,
@@ -14,7 +15,7 @@ use crate::{
     },
     journal::{EventKind, HostState, Recap, StopCause},
     playbook::{OnFailure, Play, Promote, Rollout},
-    rollout::{Budget, Failures, Judge, Policy, Resolved},
+    rollout::{Budget, Failures, Judge, Policy, Progress, Resolved},
     vars::Batch,
 };
 use std::{
@@ -62,6 +63,8 @@ pub(crate) struct Driver {
     pub(super) judge: Judge,
     pub(super) budget: Budget,
     pub(super) failures: Failures,
+    /// How long ago a host turned healthy.
+    pub(super) progress: Progress,
     pub(super) order: Vec<String>,
     pub(super) rows: BTreeMap<String, Row>,
     pub(super) batch: usize,
@@ -108,7 +111,9 @@ impl Driver {
         units: Vec<Unit>,
     ) -> Self {
         let order: Vec<String> = units.iter().map(|unit| unit.name.clone()).collect();
-        let resolved = Resolved::new(play, &order, run.options.forks);
+        // What is wrong with them was said before the run began.
+        let domains = domains_of(&run.world, play, &order).unwrap_or_default();
+        let resolved = Resolved::new(play, &order, &domains, run.options.forks);
         let policy = Arc::new(policy);
         let (wire, news) = mpsc::unbounded_channel();
         let batch_of = |host: &String| resolved.batches.iter().position(|batch| batch.contains(host)).unwrap_or(0);
@@ -122,8 +127,9 @@ impl Driver {
             rollout: rollout.clone(),
             judge: Judge::new(Arc::clone(&policy)),
             policy,
-            budget: Budget::new(resolved.max_unavailable),
+            budget: Budget::new(resolved.max_unavailable, resolved.domains.clone()),
             failures: Failures::new(resolved.max_fail.unwrap_or(0), play.max_fail_percentage),
+            progress: Progress::new(rollout.progress_deadline),
             resolved,
             order,
             rows,
@@ -233,7 +239,8 @@ impl Driver {
         let promoted: Vec<String> = self.in_state(HostState::Healthy);
         self.run.desk.emit(ended("promoted"));
         for host in promoted {
-            self.set_state(&host, HostState::Changed, None);
+            let why = self.rows.get(&host).and_then(|row| row.reason.clone());
+            self.set_state(&host, HostState::Changed, why);
         }
         if self.rollout.promote == Promote::Manual && !last {
             let uid = rustix::process::getuid().as_raw();
@@ -273,7 +280,7 @@ impl Driver {
             if settled && self.jobs.is_empty() && self.news.is_empty() && self.next_timer().is_none() {
                 return;
             }
-            let timer = self.next_timer();
+            let timer = [self.next_timer(), self.progress_due()].into_iter().flatten().min();
             let desk = self.run.desk.clone();
             let heard = self.heard;
             tokio::select! {
@@ -339,6 +346,9 @@ impl Driver {
         self.moved = true;
         row.state = state;
         row.reason.clone_from(&reason);
+        if matches!(state, HostState::Healthy | HostState::Unchanged) {
+            self.progress.made(self.run.clock.elapsed());
+        }
         // The start was said by the ask for it.
         if state != HostState::Running {
             let host = host.to_owned();

@@ -1,5 +1,6 @@
 //! The engine over fleets made for tests: hosts that follow a script in paused time, and real agents in sandboxes.
 
+mod budgets;
 mod dispatcher;
 mod faults;
 mod language;

@@ -45,6 +45,15 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    pub(super) fn of(outcome: RunOutcome, log: Vec<Seen>) -> Self {
+        let events = log.iter().filter_map(|seen| match seen {
+            Seen::Event(event) => Some(event.as_ref().clone()),
+            Seen::Call { .. } => None,
+        });
+        let events = events.collect();
+        Self { outcome, log, events }
+    }
+
     pub(super) fn state(&self, host: &str) -> HostState {
         self.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run").state
     }
@@ -133,18 +142,11 @@ impl Project {
         let dir = spec.dir.clone();
         let fleet = fleet(&spec.run_id);
         let outcome = engine::run(spec, fleet).await.unwrap_or_else(|error| panic!("{error}"));
-        let log = std::mem::take(&mut *log.lock().expect("lock"));
-        let events: Vec<Event> = log
-            .iter()
-            .filter_map(|seen| match seen {
-                Seen::Event(event) => Some(event.as_ref().clone()),
-                Seen::Call { .. } => None,
-            })
-            .collect();
+        let run = Outcome::of(outcome, std::mem::take(&mut *log.lock().expect("lock")));
         if let Some(dir) = dir {
             let journal = Reader::open(&dir.journal()).expect("a sound journal");
-            assert_eq!(journal.into_events(), events, "a sink sees what the journal holds");
+            assert_eq!(journal.into_events(), run.events, "a sink sees what the journal holds");
         }
-        Outcome { outcome, log, events }
+        run
     }
 }
