@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod facts;
 pub mod files;
+pub mod guard;
 pub mod http;
 pub mod json;
 pub mod modules;

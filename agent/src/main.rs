@@ -1,4 +1,7 @@
-//! `rollgate-agent --stdio` serves one channel; `rollgate-agent version` says which agent this is.
+//! `rollgate-agent --stdio` serves one channel; `rollgate-agent guard` is the guard, and what root may ask of it on the
+//! host; `rollgate-agent version` says which agent this is.
+
+mod guard_command;
 
 use rollgate_agent::protocol::PROTOCOL_VERSION;
 use rollgate_agent::serve::{Ending, LEASE, serve};
@@ -18,11 +21,19 @@ fn main() -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        _ => {
-            say(&mut std::io::stderr(), "usage: rollgate-agent --stdio | version. The rollgate controller starts it.");
-            ExitCode::FAILURE
-        }
+        ["guard", rest @ ..] => guard_command::run_command(rest),
+        _ => usage(),
     }
+}
+
+fn usage() -> ExitCode {
+    say(
+        &mut std::io::stderr(),
+        "usage: rollgate-agent --stdio (the rollgate controller starts it)\n\
+        \x20      rollgate-agent guard list | confirm TRANSACTION | revert TRANSACTION [--state-dir DIRECTORY]\n\
+        \x20      rollgate-agent version",
+    );
+    ExitCode::FAILURE
 }
 
 fn stdio() -> ExitCode {

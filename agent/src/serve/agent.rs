@@ -3,13 +3,14 @@
 use super::blobs;
 use super::control::Control;
 use super::turn::Turns;
+use crate::guard::{self, Holder};
 use crate::modules::{CheckClass, spec};
 use crate::protocol::{
     AgentError, AgentErrorKind, Answer, Call, Hello, Mode, PROTOCOL_VERSION, Progress, RevertedStep, TxnOpen, Welcome,
 };
 use crate::undo::{
-    Accounts, Generation, HostLock, Revert, Transaction, TxnState, UndoError, boot_identity, make_private, now_ms,
-    preview, prune, revert, verify,
+    Accounts, Generation, HostLock, Revert, Scope, Transaction, TxnState, UndoError, boot_identity, make_private,
+    now_ms, preview, prune, revert, verify,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -108,10 +109,7 @@ impl Agent {
             | Call::GuardExtend { .. }
             | Call::GuardConfirm { .. }
             | Call::GuardCancel { .. }
-            | Call::GuardStatus { .. } => {
-                let message = "this agent has no guard yet".to_owned();
-                Err(AgentError { kind: AgentErrorKind::Guard, message })
-            }
+            | Call::GuardStatus { .. } => self.guard(call, control),
             Call::RevertPreview { txn } => {
                 let found = preview(&self.state_dir, txn, &self.accounts, control);
                 found.map(Answer::RevertPreview).map_err(record_error)
@@ -129,6 +127,25 @@ impl Agent {
         Ok(Answer::Done)
     }
 
+    fn guard(&self, call: &Call, control: &Control) -> Result<Answer, AgentError> {
+        let holder = Holder { state_dir: &self.state_dir, agent: &self.path, run: Some(&self.run) };
+        let report = match call {
+            Call::GuardArm(arm) => {
+                let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;
+                guard::arm(&holder, arm)?
+            }
+            Call::GuardExtend { txn, nonce } => guard::extend(&holder, txn, nonce)?,
+            Call::GuardConfirm { txn, nonce } => guard::confirm(&holder, txn, Some(nonce), control)?,
+            Call::GuardCancel { txn, nonce } => guard::cancel(&holder, txn, nonce)?,
+            Call::GuardStatus { txn } => return Ok(Answer::Guards(guard::status(&holder, txn.as_deref())?)),
+            _ => {
+                let message = "no request to a guard".to_owned();
+                return Err(AgentError { kind: AgentErrorKind::Internal, message });
+            }
+        };
+        Ok(Answer::Guard(Box::new(report)))
+    }
+
     fn revert(&self, txn: &str, control: &Control, progress: &dyn Fn(Progress)) -> Result<Answer, AgentError> {
         let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;
         let report = revert(&Revert {
@@ -137,9 +154,14 @@ impl Agent {
             accounts: self.accounts.clone(),
             // What a revert has begun, it ends: a host half put back helps nobody.
             control: control.clone().critical(),
+            scope: Scope::Whole,
             progress: &|step: &RevertedStep| progress(Progress::Reverted(step.clone())),
         });
-        report.map(Answer::Revert).map_err(record_error)
+        let report = report.map_err(record_error)?;
+        Transaction::open(&self.state_dir, txn)
+            .and_then(|transaction| guard::settle_reverted(&transaction))
+            .map_err(record_error)?;
+        Ok(Answer::Revert(report))
     }
 
     fn keep(&self, txn: &str, keep_undo_s: u64, control: &Control) -> Result<Answer, AgentError> {
@@ -152,6 +174,7 @@ impl Agent {
                     let message = format!("transaction {txn} is still open and of run {}", transaction.manifest.run);
                     return Err(AgentError { kind: AgentErrorKind::Fenced, message });
                 }
+                guard::forbid_keeping(&transaction).map_err(record_error)?;
                 transaction.keep(keep_undo_s).map_err(record_error)?;
             }
             // Kept and pruned already: the same request again.
@@ -204,7 +227,9 @@ pub(super) fn record_error(error: UndoError) -> AgentError {
     AgentError { kind, message: error.to_string() }
 }
 
-fn default_state_dir() -> Option<PathBuf> {
+/// `/var/lib/rollgate` for root, a directory of their own for others; none where the home directory is not known.
+#[must_use]
+pub fn default_state_dir() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/rollgate"));
     }

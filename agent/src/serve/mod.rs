@@ -10,7 +10,7 @@ mod task;
 mod turn;
 mod writer;
 
-pub use agent::{Agent, ServeError};
+pub use agent::{Agent, ServeError, default_state_dir};
 pub use control::{Control, Ended};
 pub use process::{CAPTURE_CAP, Finished, Process, RunError};
 pub use stdio::{Ending, LEASE, serve};

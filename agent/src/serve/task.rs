@@ -52,6 +52,7 @@ impl Agent {
         if transaction.standing()?.state != TxnState::Open {
             return Err(UndoError::Fenced(format!("transaction {} is no longer open", step.txn)));
         }
+        crate::guard::still_armed(&transaction)?;
         Generation::admit(&self.state_dir, step.generation, &self.run)?;
         let mut recorder = Recorder::for_step(&transaction, task, step)?.with_accounts(self.accounts.clone());
         if step.handler.is_some() || !step.undo.is_empty() {

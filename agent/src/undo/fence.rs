@@ -29,18 +29,29 @@ impl HostLock {
     /// # Errors
     /// [`UndoError`].
     pub fn take(state_dir: &Path, control: &Control) -> Result<Self, UndoError> {
+        loop {
+            if let Some(lock) = Self::take_now(state_dir)? {
+                return Ok(lock);
+            }
+            if control.ended().is_some() {
+                return Err(UndoError::Fenced("another request still holds this host's lock".to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes the lock if nobody holds it.
+    ///
+    /// # Errors
+    /// [`UndoError`].
+    pub fn take_now(state_dir: &Path) -> Result<Option<Self>, UndoError> {
         let path = state_dir.join("lock");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(std::io::Error::from)?;
-        loop {
-            match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self(fd)),
-                Err(Errno::WOULDBLOCK) if control.ended().is_none() => std::thread::sleep(Duration::from_millis(20)),
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(UndoError::Fenced("another request still holds this host's lock".to_owned()));
-                }
-                Err(error) => return Err(std::io::Error::from(error).into()),
-            }
+        match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(fd))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(std::io::Error::from(error).into()),
         }
     }
 }
@@ -80,7 +91,7 @@ impl Generation {
 }
 
 /// Writes a small file of the state directory in one step, synced.
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), UndoError> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), UndoError> {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| UndoError::Other(format!("{} cannot be written: {error}", path.display())))?;
     write_bytes(path, &bytes)

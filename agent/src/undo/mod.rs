@@ -24,9 +24,10 @@ pub use log::Log;
 pub use preview::preview;
 pub use record::{Manifest, Object, Part, RECORD_VERSION, Record, Standing, State, TxnState, path_of, path_text};
 pub use recorder::Recorder;
-pub use revert::{Revert, revert};
+pub use revert::{Revert, Scope, revert};
 pub use txn::{Transaction, is_txn_id, prune};
 pub use unit::{UnitState, unit_state};
 pub use verify::verify;
 
-pub(crate) use txn::make_private;
+pub(crate) use fence::write_json;
+pub(crate) use txn::{make_private, read_json};

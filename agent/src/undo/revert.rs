@@ -7,7 +7,7 @@ use super::log::Log;
 use super::object::{Outcome, Place};
 use super::record::{Object, Part, Record, State, TxnState, path_of};
 use super::rerun::run_bundled;
-use super::txn::Transaction;
+use super::txn::{KEPT_MS, Transaction};
 use super::unit::{UnitState, restore_enablement, systemctl, unit_state};
 use super::{Generation, UndoError, now_ms};
 use crate::protocol::{BundledTask, RevertReport, RevertedStep};
@@ -18,12 +18,19 @@ use std::time::Duration;
 /// How often a part is tried before it has failed (R8), and how long to wait before each next try.
 const WAITS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 
-/// How long the record of what has been undone stays, if nobody says: `keep_undo`'s default of seven days (R15).
-const KEPT_MS: u64 = 7 * 86_400_000;
-
 /// A unit's directories: files changed below them need a daemon-reload.
 const UNIT_DIRECTORIES: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+
+/// How much of a revert to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Whole,
+    /// What can be done before a booting host has started its services: files and accounts, from the last step on, up to
+    /// the first `undo:` task. The transaction stays half undone.
+    BeforeBoot,
+}
 
 /// What a revert needs.
 pub struct Revert<'a> {
@@ -35,6 +42,8 @@ pub struct Revert<'a> {
     pub accounts: Accounts,
     /// The request's control; a revert is critical.
     pub control: Control,
+    /// How much of it to do.
+    pub scope: Scope,
     /// Told of every part as it is done.
     pub progress: &'a dyn Fn(&RevertedStep),
 }
@@ -53,7 +62,8 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
         return Ok(RevertReport { done: history.told, failed: None, drifted: Vec::new(), no_op });
     }
     let seen = Generation::read(request.state_dir)?;
-    if standing.state == TxnState::Kept && seen.generation > transaction.manifest.generation {
+    let superseded = seen.generation > transaction.manifest.generation && seen.run != transaction.manifest.run;
+    if standing.state == TxnState::Kept && superseded {
         return Err(UndoError::Fenced(format!(
             "transaction {} of generation {} was kept, and generation {} of run {} has changed this host since",
             request.txn, transaction.manifest.generation, seen.generation, seen.run
@@ -93,11 +103,14 @@ impl Reverting<'_> {
     fn run(&mut self) -> Result<Go, UndoError> {
         self.sweep();
         for past in self.history.steps.iter().rev() {
-            if !self.objects(past)? || !self.undo_tasks(past)? {
+            if !self.objects(past)? || self.must_wait(past) || !self.undo_tasks(past)? {
                 return Ok(false);
             }
         }
         self.reload_units();
+        if self.request.scope == Scope::BeforeBoot {
+            return Ok(false);
+        }
         Ok(self.handlers()? && self.units()? && self.rollback_tasks()?)
     }
 
@@ -149,6 +162,12 @@ impl Reverting<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a step's `undo:` tasks are still to run, and the host is not up for them yet.
+    fn must_wait(&self, past: &Past) -> bool {
+        let left = |index| !self.history.done.contains(&Part::Task { step: past.step.seq, index });
+        self.request.scope == Scope::BeforeBoot && past.may_have_changed() && (0..past.step.undo.len()).any(left)
     }
 
     fn undo_tasks(&mut self, past: &Past) -> Result<Go, UndoError> {

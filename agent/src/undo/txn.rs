@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How old the directory of a transaction that never began is when it is deleted.
 const ORPHANED: Duration = Duration::from_secs(86400);
 
+/// How long a record stays that nobody has said a time for: `keep_undo`'s default of seven days (R15).
+pub(super) const KEPT_MS: u64 = 7 * 86_400_000;
+
 /// A transaction on disk.
 #[derive(Debug, Clone)]
 pub struct Transaction {
@@ -125,6 +128,32 @@ impl Transaction {
         Ok(found)
     }
 
+    /// The transactions of a host, oldest first.
+    ///
+    /// # Errors
+    /// [`UndoError`].
+    pub fn all(state_dir: &Path) -> Result<Vec<Self>, UndoError> {
+        let mut found = Vec::new();
+        for txn in ids(state_dir)? {
+            match Self::open(state_dir, &txn) {
+                Ok(transaction) => found.push(transaction),
+                // Pruned by another agent since it was listed.
+                Err(UndoError::NoTransaction(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|transaction| transaction.manifest.opened_ms);
+        Ok(found)
+    }
+
+    /// The ids of a host's transactions, damaged ones among them.
+    ///
+    /// # Errors
+    /// [`UndoError`] if the directory cannot be read.
+    pub fn ids(state_dir: &Path) -> Result<Vec<String>, UndoError> {
+        ids(state_dir)
+    }
+
     /// Where it stands.
     ///
     /// # Errors
@@ -139,6 +168,14 @@ impl Transaction {
     /// [`UndoError`].
     pub fn set_standing(&self, state: TxnState, prune_ms: Option<u64>) -> Result<(), UndoError> {
         write_json(&self.dir.join("state"), &Standing { v: RECORD_VERSION, state, at_ms: now_ms(), prune_ms })
+    }
+
+    /// Keeps the change for the default time: it has been confirmed, and its run may not come back to say for how long.
+    ///
+    /// # Errors
+    /// [`UndoError`].
+    pub fn confirm(&self) -> Result<(), UndoError> {
+        self.set_standing(TxnState::Kept, Some(now_ms().saturating_add(KEPT_MS)))
     }
 
     /// Opens its log.
@@ -233,7 +270,8 @@ fn begun(state_dir: &Path) -> Result<Vec<PathBuf>, UndoError> {
     Ok(found)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, UndoError> {
+/// Reads a small file of the state directory.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, UndoError> {
     let bytes = fs_err::read(path)?;
     serde_json::from_slice(&bytes).map_err(|error| UndoError::Other(format!("{} is damaged: {error}", path.display())))
 }

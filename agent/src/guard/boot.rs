@@ -1,0 +1,73 @@
+//! After a reboot: what was armed and not confirmed is reverted, in two parts. Before the host's services start, what
+//! needs none of them; when it is up, the rest, by each transaction's own guard.
+
+use super::clock::Now;
+use super::fire::Fire;
+use super::record::{Guard, GuardLock};
+use super::units;
+use crate::protocol::{GuardState, RevertedStep};
+use crate::undo::{Scope, Transaction, UndoError};
+use std::path::Path;
+
+/// Puts back what can be put back before services start. `told` gets a line for everything done and everything that
+/// went wrong; one transaction's trouble stops no other.
+///
+/// # Errors
+/// [`UndoError`] if the state directory cannot be read.
+pub fn boot(state_dir: &Path, told: &dyn Fn(&str)) -> Result<(), UndoError> {
+    each(state_dir, told, |transaction| {
+        let now = Now::read()?;
+        let guard = {
+            let _lock = GuardLock::take(&transaction.dir)?;
+            let Some(mut guard) = Guard::load(&transaction.dir, None) else { return Ok(()) };
+            guard.allow_reboot(&transaction.dir, &now)?;
+            guard
+        };
+        let is_due = guard.record.state == GuardState::Reverting
+            || (guard.record.state == GuardState::Armed && guard.is_late(&now));
+        if !is_due {
+            return Ok(());
+        }
+        let txn = &transaction.manifest.txn;
+        let tell = |step: &RevertedStep| told(&line(txn, step));
+        let scope = Scope::BeforeBoot;
+        Fire { state_dir, transaction, known: Some(&guard), by_hand: false, scope, progress: &tell }.fire().map(|_| ())
+    })
+}
+
+/// Starts the guards of what is still armed or half reverted.
+///
+/// # Errors
+/// [`UndoError`] if the state directory cannot be read.
+pub fn booted(state_dir: &Path, told: &dyn Fn(&str)) -> Result<(), UndoError> {
+    each(state_dir, told, |transaction| match Guard::load(&transaction.dir, None) {
+        Some(guard) if guard.record.is_live() => {
+            told(&format!("transaction {}: its guard goes on", transaction.manifest.txn));
+            units::start_later(&transaction.manifest.txn)
+        }
+        _ => Ok(()),
+    })
+}
+
+fn each(
+    state_dir: &Path,
+    told: &dyn Fn(&str),
+    mut work: impl FnMut(&Transaction) -> Result<(), UndoError>,
+) -> Result<(), UndoError> {
+    for txn in Transaction::ids(state_dir)? {
+        if let Err(error) = Transaction::open(state_dir, &txn).and_then(|transaction| work(&transaction)) {
+            told(&format!("transaction {txn}: {error}"));
+        }
+    }
+    Ok(())
+}
+
+/// One part of a revert as a line for people.
+pub(super) fn line(txn: &str, step: &RevertedStep) -> String {
+    let how = match (&step.failed, step.changed) {
+        (Some(why), _) => format!(" failed: {why}"),
+        (None, true) => String::new(),
+        (None, false) => " (it was so already)".to_owned(),
+    };
+    format!("transaction {txn}: {}{how}", step.what)
+}

@@ -1,0 +1,42 @@
+//! Which form a guard has: a systemd unit where systemd is PID 1 and this is root's own state, else a process (R20).
+
+use super::lease::Holder;
+use super::units;
+use crate::protocol::GuardForm;
+use std::path::Path;
+
+/// Root's state directory: the one that the units know.
+pub(super) const STATE_DIR: &str = "/var/lib/rollgate";
+
+/// There while systemd is PID 1 (sd_booted(3)).
+const BOOTED: &str = "/run/systemd/system";
+
+/// A form and, for the weak one, why.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) form: GuardForm,
+    pub(super) weak: Option<String>,
+}
+
+impl Chosen {
+    pub(super) fn weak(why: &str) -> Self {
+        Self { form: GuardForm::Process, weak: Some(why.to_owned()) }
+    }
+}
+
+/// Chooses, and installs the units where they are the choice.
+pub(super) fn choose(holder: &Holder<'_>) -> Chosen {
+    if !rustix::process::geteuid().is_root() {
+        return Chosen::weak("the agent is not root");
+    }
+    if holder.state_dir != Path::new(STATE_DIR) {
+        return Chosen::weak("the agent keeps its state in another place than usual");
+    }
+    if !Path::new(BOOTED).is_dir() {
+        return Chosen::weak("systemd is not PID 1 here");
+    }
+    match units::install(holder.agent) {
+        Ok(()) => Chosen { form: GuardForm::Systemd, weak: None },
+        Err(error) => Chosen::weak(&format!("its units cannot be installed: {error}")),
+    }
+}
