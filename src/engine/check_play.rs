@@ -1,6 +1,7 @@
 //! A play with `rollout:` in check mode: each host runs its own list, and nothing is changed.
 
 use super::{
+    check_sick::{sickness, weigh},
     context::{PlayCx, RunCx},
     domains::domains_of,
     once::Once,
@@ -29,9 +30,9 @@ pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize,
     run.desk.emit(EventKind::PlayStarted {
         play: index,
         name: play.name.clone(),
-        batches: resolved.batches,
+        batches: resolved.batches.clone(),
         rollout: true,
-        resolved: resolved.sentences,
+        resolved: resolved.sentences.clone(),
     });
     let batch = Batch { all: order.clone(), active: order.clone(), batch: order.clone() };
     run.world.set_batch(play, &batch);
@@ -45,7 +46,12 @@ pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize,
             let work = tokio::spawn(async move {
                 say(&unit, HostState::Running, None);
                 let end = unit.run_list().await;
-                (unit, end)
+                let rollout = unit.play.play.rollout.clone().filter(|_| end == ListEnd::Done);
+                let sick = match rollout {
+                    Some(rollout) => sickness(&unit, &rollout).await,
+                    None => String::new(),
+                };
+                (unit, end, sick)
             });
             AbortOnDropHandle::new(work).await.ok()
         }
@@ -56,7 +62,9 @@ pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize,
         () = run.desk.until(Level::Kill) => Vec::new(),
     };
     let (mut hosts, mut kept) = (Vec::new(), Vec::new());
-    for (unit, end) in ends.into_iter().flatten() {
+    let mut ends: Vec<_> = ends.into_iter().flatten().collect();
+    weigh(&resolved, &mut ends);
+    for (unit, end, _) in ends {
         hosts.push(host_end(&unit, end));
         kept.push(unit);
     }

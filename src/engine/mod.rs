@@ -5,6 +5,7 @@ mod args;
 mod by_hand;
 mod calls;
 mod check_play;
+mod check_sick;
 mod context;
 mod dispatcher;
 mod domains;

@@ -29,7 +29,10 @@ const VERIFY: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RollbackEnd {
     /// As before; whether it is as healthy as before, its probes have told the play.
-    Restored,
+    Restored {
+        /// Objects compared with their state before.
+        compared: u64,
+    },
     /// It could not be put back.
     Failed(String),
     /// Nobody knows.
@@ -49,9 +52,10 @@ pub(crate) struct RollbackPlan {
 impl Unit {
     /// Puts the host back: its transactions in the reverse order of their opening, each verified.
     pub(crate) async fn roll_back(&mut self, plan: RollbackPlan) -> RollbackEnd {
+        let mut objects = 0;
         for txn in self.txns.clone().iter().rev() {
             match self.reverter().revert(txn, plan.until).await {
-                RollbackEnd::Restored => {}
+                RollbackEnd::Restored { compared } => objects += compared,
                 other => return other,
             }
         }
@@ -61,7 +65,7 @@ impl Unit {
                 watch.cancel.cancel();
             }
         }
-        RollbackEnd::Restored
+        RollbackEnd::Restored { compared: objects }
     }
 
     fn reverter(&self) -> Reverter<'_> {
@@ -100,10 +104,11 @@ impl Reverter<'_> {
             let took_ms = millis(began.elapsed());
             let again = match tried {
                 Ok((reverted, verified)) => {
+                    let compared = verified.compared;
                     let failed = wrong(&reverted, &verified);
                     self.reverted(reverted, verified, failed.clone(), took_ms);
                     match failed {
-                        None => return RollbackEnd::Restored,
+                        None => return RollbackEnd::Restored { compared },
                         Some(Wrong::Drifted(why)) => return RollbackEnd::Failed(why),
                         Some(Wrong::Failed(why)) => RollbackEnd::Failed(why),
                     }

@@ -1,5 +1,6 @@
 //! The public events: what happens in a run, one linear stream. Versioned; kinds and fields are only ever added.
 
+use super::recap::FinalHost;
 use crate::{
     host::Target,
     rollout::verdict::{Evidence, Verdict},
@@ -172,6 +173,11 @@ pub enum StopCause {
         /// The host, if it is a host's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
+    },
+    /// The rehearsal of the rollback failed.
+    Rehearsal {
+        /// The host.
+        host: String,
     },
 }
 
@@ -445,6 +451,31 @@ pub enum EventKind {
         /// What would be done, in order.
         would: Vec<WouldUndo>,
     },
+    /// A host has turned healthy with its change, and is put back now to see that this works (`rehearse`).
+    RehearsalStarted {
+        /// The play.
+        play: usize,
+        /// The host.
+        host: String,
+        /// How long its change took until it was healthy, in milliseconds.
+        applied_ms: u64,
+    },
+    /// A rehearsal's rollback has been verified, or could not be.
+    Rehearsed {
+        /// The play.
+        play: usize,
+        /// The host.
+        host: String,
+        /// Objects compared byte for byte with their state before the change; none differs unless it failed.
+        compared: u64,
+        /// The probes that were healthy before the change and must be so again.
+        probes: Vec<String>,
+        /// How long putting back and verifying took, in milliseconds.
+        rolled_back_ms: u64,
+        /// Why it failed; none: the host is as before, and is changed again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]
     Unknown,
@@ -462,37 +493,4 @@ pub enum ProbePhase {
     Bake,
     /// After its rollback.
     Rollback,
-}
-
-/// A host at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FinalHost {
-    /// The host.
-    pub host: String,
-    /// Its one state.
-    pub state: HostState,
-    /// Why, where it is not plain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Counts of its steps as in Ansible's recap.
-    pub recap: Recap,
-}
-
-/// Counts of one host's steps, named as in Ansible's recap.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recap {
-    /// Steps that ran well, changed ones included.
-    pub ok: u32,
-    /// Steps that changed something.
-    pub changed: u32,
-    /// Whether it was out of reach.
-    pub unreachable: u32,
-    /// Steps that failed.
-    pub failed: u32,
-    /// Steps not run.
-    pub skipped: u32,
-    /// Failures that a rescue block cured.
-    pub rescued: u32,
-    /// Failures ignored.
-    pub ignored: u32,
 }

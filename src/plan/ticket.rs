@@ -127,6 +127,10 @@ fn risk(play: &PlayPlan) -> String {
         count(play.hosts.len(), "host", "hosts"),
         play.resolved.in_flight()
     );
+    for domain in play.resolved.domains.all() {
+        let hosts = count(domain.hosts.len(), "host", "hosts");
+        let _ = writeln!(text, "- In {}: at most {} of {hosts}.", markdown(&domain.name), domain.max_unavailable);
+    }
     let restarts: Vec<String> = steps.iter().filter(|step| step.handler).map(|step| markdown(&step.task)).collect();
     if !restarts.is_empty() {
         let _ = writeln!(text, "- Handlers that would run: {}.", restarts.join(", "));
@@ -158,6 +162,12 @@ fn backout(play: &PlayPlan) -> String {
         "\nThen handlers that had started run again, unit states are restored, and every recorded object is compared \
          with its state before the change.\n",
     );
+    if play.resolved.rehearse {
+        text.push_str(
+            "\nRehearsed in the run itself: the first host that changes is put back, compared and changed again before any \
+             other host; the close report has the evidence.\n",
+        );
+    }
     for task in &play.rollback {
         let _ = writeln!(text, "- After that: {} (`{}`).", markdown(&task.name), task.module);
     }

@@ -240,6 +240,8 @@ pub struct Rollout {
     pub failure_domain: Option<String>,
     /// `ramp`: hosts of a batch start 1, 2, 4, ... at a time.
     pub ramp: bool,
+    /// `rehearse`: the first host to change is changed, put back, compared and changed again.
+    pub rehearse: bool,
     /// `max_fail`; default 0.
     pub max_fail: Size,
     /// `min_healthy_time`; default 10 s.

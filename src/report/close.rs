@@ -36,6 +36,10 @@ pub fn close_report(view: &RunView) -> String {
             markdown(&trigger.evidence)
         );
     }
+    if !view.rehearsals.is_empty() {
+        text.push_str("\n## Backout\n\n");
+        view.rehearsals.iter().for_each(|it| text.push_str(&format!("- {}\n", markdown(&words::rehearsal(it)))));
+    }
     let _ = writeln!(text, "\n## Hosts\n\n{}\n", count(view.order.len(), "host", "hosts"));
     text.push_str("| Host | State | Why |\n|---|---|---|\n");
     for state in words::FINAL {

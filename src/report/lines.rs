@@ -226,6 +226,18 @@ impl Lines {
             EventKind::RollbackPreviewed { host, txn, standing, would } => {
                 would_undo(&one_line(host), &one_line(txn), *standing, would)
             }
+            EventKind::RehearsalStarted { host, .. } => {
+                let head = format!("REHEARSAL on {}", one_line(host));
+                let text = "healthy with its change; it is put back now to see that this works";
+                format!("{} at {clock}: {text}\n", self.paint(Style::Strong, &head))
+            }
+            EventKind::Rehearsed { host, failed, .. } => {
+                let (style, what) = match failed {
+                    Some(why) => (Style::Bad, format!("failed: {}", one_line(why))),
+                    None => (Style::Good, "as before; it is changed again".to_owned()),
+                };
+                format!("{}\n", self.paint(style, &format!("rehearsal: [{}] {what}", one_line(host))))
+            }
             EventKind::Warning { host, message } => self.warning(host.as_deref(), message),
             EventKind::RunEnded { .. } => account(&self.view, self.options.files.as_ref(), self.options.paint),
             _ => self.stop(event),

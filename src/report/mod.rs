@@ -27,5 +27,6 @@ pub use plain::Plain;
 pub use sink::Sink;
 pub use text::{clean, fenced, markdown, one_line};
 pub use view::{
-    BatchState, BatchView, Head, HostView, PlayView, RollbackView, RoundView, RunView, StepView, StopView, TriggerView,
+    BatchState, BatchView, Head, HostView, PlayView, RehearsalView, RollbackView, RoundView, RunView, StepView,
+    StopView, TriggerView,
 };

@@ -1,7 +1,10 @@
 //! The words of states, causes and lists: the same on every screen and in every report.
 
-use super::text::one_line;
-use crate::journal::{HostState, StopCause};
+use super::{text::one_line, view::RehearsalView};
+use crate::{
+    journal::{HostState, StopCause},
+    rollout::count,
+};
 
 /// A host's state in words.
 pub fn state(state: HostState) -> &'static str {
@@ -57,7 +60,31 @@ pub fn cause(cause: &StopCause) -> String {
         }
         StopCause::Deadline { deadline, host: Some(host) } => format!("{deadline} passed on {}", one_line(host)),
         StopCause::Deadline { deadline, host: None } => format!("{deadline} passed"),
+        StopCause::Rehearsal { host } => format!("the rehearsal of the rollback failed on {}", one_line(host)),
     }
+}
+
+/// What a rehearsal has shown, a sentence.
+pub fn rehearsal(rehearsal: &RehearsalView) -> String {
+    let head = format!("on {} at {}", one_line(&rehearsal.host), rehearsal.at.strftime("%F %T UTC"));
+    if let Some(why) = &rehearsal.failed {
+        return ended(&format!("Rehearsal failed {head}: {}", one_line(why)));
+    }
+    if !rehearsal.ended {
+        return format!("Rehearsal begun {head}; it has not ended.");
+    }
+    let objects = count(usize::try_from(rehearsal.compared).unwrap_or(usize::MAX), "object", "objects");
+    let probes = if rehearsal.probes.is_empty() {
+        String::new()
+    } else {
+        format!(", {} healthy as before", some(&rehearsal.probes, 8))
+    };
+    let again = if rehearsal.again { "changed again and healthy" } else { "not healthy again with the change" };
+    format!(
+        "Rehearsed {head}: changed and healthy in {}, put back in {}, {objects} compared and none differs{probes}, {again}.",
+        took(rehearsal.applied_ms),
+        took(rehearsal.rolled_back_ms)
+    )
 }
 
 /// What follows, in words: a trigger's `action` or a stanza's `on_failure`.

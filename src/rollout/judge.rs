@@ -115,7 +115,7 @@ pub struct Fired {
     pub evidence: String,
     /// What follows.
     pub action: TriggerAction,
-    /// Only to be reported.
+    /// Only to be reported: `mode: dry_run`, or the host was as sick before its change.
     pub dry_run: bool,
 }
 
@@ -231,13 +231,13 @@ impl Judge {
     }
 
     fn changed_host(&mut self, policy: &Policy, rules: &ProbeRules, round: Round<'_>) -> Vec<Finding> {
-        let mut overs = vec![Over::Host(round.host.to_owned()), Over::Run];
-        if self.batch.contains(round.host) {
-            overs.push(Over::Batch);
-        }
-        for over in &overs {
-            let state = self.states.entry((over.clone(), round.probe.to_owned())).or_default();
-            state.apply(rules, round.verdict, round.evidence);
+        let mut overs = vec![Over::Host(round.host.to_owned())];
+        self.apply(&overs, rules, round);
+        if self.blames(round.host, round.probe) {
+            let batch = self.batch.contains(round.host).then_some(Over::Batch);
+            let wider: Vec<Over> = std::iter::once(Over::Run).chain(batch).collect();
+            self.apply(&wider, rules, round);
+            overs.extend(wider);
         }
         let mut findings = Vec::new();
         findings.extend(self.inconclusive(rules, round));
@@ -256,6 +256,20 @@ impl Judge {
             }
         }
         findings
+    }
+
+    fn apply(&mut self, overs: &[Over], rules: &ProbeRules, round: Round<'_>) {
+        for over in overs {
+            let state = self.states.entry((over.clone(), round.probe.to_owned())).or_default();
+            state.apply(rules, round.verdict, round.evidence);
+        }
+    }
+
+    /// Whether a bad round of a probe says something of the change: the probe was not unhealthy before it, or has been
+    /// healthy since.
+    fn blames(&self, host: &str, probe: &str) -> bool {
+        self.before_verdict(host, probe) != Some(Verdict::Unhealthy)
+            || self.state(host, probe).is_some_and(|state| state.was_healthy)
     }
 
     fn inconclusive(&mut self, rules: &ProbeRules, round: Round<'_>) -> Option<Finding> {
@@ -313,14 +327,16 @@ impl Judge {
             return None;
         }
         held.fired = true;
-        let sick_before = trigger.scope == Scope::Host && self.sick_before_by(round.host, &trigger.probes);
+        let of_host = trigger.scope == Scope::Host;
+        let sick_before = of_host && self.sick_before_by(round.host, &trigger.probes);
+        let blamed = !of_host || trigger.probes.iter().any(|probe| self.blames(round.host, probe));
         Some(Finding::Fired(Fired {
             trigger: trigger.name.clone(),
             host: (trigger.scope == Scope::Host).then(|| round.host.to_owned()),
             when: trigger.when.source().to_owned(),
             evidence: sentence(trigger, &names, round, sick_before),
             action: trigger.action,
-            dry_run: trigger.dry_run,
+            dry_run: trigger.dry_run || !blamed,
         }))
     }
 
@@ -381,15 +397,24 @@ impl Judge {
     }
 
     /// Whether every enforced probe of a changed host is healthy, each for its `success_threshold`, with no other
-    /// verdict since. True where there is no probe.
+    /// verdict since. True where there is no probe. A probe that was unhealthy before the change and is so for its
+    /// `failure_threshold` after it is as it was: nobody waits for it.
     pub fn healthy(&self, host: &str) -> bool {
-        self.enforced(host).all(|rules| self.state(host, &rules.name).is_some_and(|state| state.healthy(rules)))
+        self.enforced(host)
+            .all(|rules| self.state(host, &rules.name).is_some_and(|state| self.is_well(host, rules, state)))
+    }
+
+    fn is_well(&self, host: &str, rules: &ProbeRules, state: &ProbeState) -> bool {
+        state.healthy(rules) || (state.sick(rules) && !self.blames(host, &rules.name))
     }
 
     /// Why a changed host is sick: an enforced probe unhealthy for its `failure_threshold`.
     pub fn sick(&self, host: &str) -> Option<String> {
         self.enforced(host).find_map(|rules| {
             let state = self.state(host, &rules.name).filter(|state| state.sick(rules))?;
+            if !self.blames(host, &rules.name) {
+                return None;
+            }
             Some(self.reading(&rules.name, state))
         })
     }
@@ -398,20 +423,38 @@ impl Judge {
     pub fn wanting(&self, host: &str) -> Vec<String> {
         let wanting = self.enforced(host).filter_map(|rules| match self.state(host, &rules.name) {
             None => Some(format!("{} has not been asked", rules.name)),
-            Some(state) if !state.healthy(rules) => Some(self.reading(&rules.name, state)),
+            Some(state) if !self.is_well(host, rules, state) => Some(self.reading(&rules.name, state)),
             Some(_) => None,
         });
         wanting.collect()
     }
 
-    /// How often a changed host's enforced probes went from healthy to unhealthy, a sentence; none where none did.
-    pub fn flapped(&self, host: &str) -> Option<String> {
+    /// What should be known of a changed host that counts as healthy: how often its probes flapped, and which are as
+    /// unhealthy as before its change. None where there is nothing.
+    pub fn remarks(&self, host: &str) -> Option<String> {
         let said = self.enforced(host).filter_map(|rules| {
-            let flaps = self.state(host, &rules.name)?.flaps;
-            (flaps > 0).then(|| format!("{} flapped {flaps}×", rules.name))
+            let state = self.state(host, &rules.name)?;
+            match state.flaps {
+                0 if state.sick(rules) => Some(format!("as sick as before: {}", self.reading(&rules.name, state))),
+                0 => None,
+                flaps => Some(format!("{} flapped {flaps}×", rules.name)),
+            }
         });
         let said: Vec<String> = said.collect();
         (!said.is_empty()).then(|| said.join(", "))
+    }
+
+    /// Whether an enforced probe was unhealthy before anything was done to the host, and has not been healthy since.
+    pub fn still_sick(&self, host: &str) -> bool {
+        self.enforced(host).any(|rules| !self.blames(host, &rules.name))
+    }
+
+    /// Forgets what was measured of a host after its change: it has been put back and is changed again.
+    pub fn forget(&mut self, host: &str) {
+        self.states.retain(|(over, _), _| !matches!(over, Over::Host(own) if own == host));
+        self.held.retain(|(_, over), _| !matches!(over, Over::Host(own) if own == host));
+        self.inconclusive.retain(|(own, _)| own != host);
+        self.after_rollback.retain(|(own, _), _| own != host);
     }
 
     fn reading(&self, probe: &str, state: &ProbeState) -> String {

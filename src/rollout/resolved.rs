@@ -21,6 +21,9 @@ pub struct Resolved {
     /// The failure domains, where `failure_domain` is given.
     #[serde(skip_serializing_if = "Domains::is_empty")]
     pub domains: Domains,
+    /// The rollback is rehearsed on the first host that changes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rehearse: bool,
     /// Failed hosts tolerated in the run (R5); none without `rollout:`.
     pub max_fail: Option<usize>,
     /// Hosts rolled back at once, at most.
@@ -41,6 +44,7 @@ impl Resolved {
                 max_parallel: forks,
                 max_unavailable: largest,
                 domains: Domains::default(),
+                rehearse: false,
                 max_fail: None,
                 rollback_parallel: forks,
                 sentences,
@@ -56,6 +60,7 @@ impl Resolved {
             max_parallel,
             max_unavailable,
             domains: Domains::new(hosts, domain_of, rollout.max_unavailable, largest),
+            rehearse: rollout.rehearse,
             max_fail: Some(tolerance(rollout.max_fail, hosts.len())),
             rollback_parallel,
             sentences: Vec::new(),
@@ -114,6 +119,12 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
     ];
     if let Some(variable) = &rollout.failure_domain {
         lines.push(resolved.domains.sentence(variable));
+    }
+    if let Some(first) = resolved.batches.iter().flatten().next().filter(|_| rollout.rehearse) {
+        lines.push(format!(
+            "rehearse: {first} (or the first host that changes) is changed, put back, compared byte for byte, and \
+             changed again before any other host."
+        ));
     }
     if rollout.ramp {
         let most = resolved.in_flight();

@@ -27,6 +27,8 @@ pub(super) struct ProbeState {
     /// The last round had an item and every item was unhealthy.
     all_unhealthy_now: bool,
     pub(super) flaps: u32,
+    /// It has been healthy at least once.
+    pub(super) was_healthy: bool,
     pub(super) verdict: Option<Verdict>,
     /// The last round that measured something.
     pub(super) last: Option<(Verdict, Evidence)>,
@@ -48,6 +50,7 @@ impl ProbeState {
             self.measured += 1;
             self.last = Some((verdict, evidence.clone()));
         }
+        self.was_healthy |= verdict == Verdict::Healthy;
         self.verdict = Some(verdict);
     }
 

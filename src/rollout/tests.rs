@@ -76,6 +76,7 @@ fn rollout(probes: Vec<Probe>, triggers: Vec<Trigger>) -> Rollout {
         max_unavailable: None,
         failure_domain: None,
         ramp: false,
+        rehearse: false,
         max_fail: Size::Count(0),
         min_healthy_time: Duration::from_secs(10),
         healthy_deadline: Duration::from_secs(300),
@@ -320,6 +321,24 @@ fn triggers_are_not_evaluated_on_error_nor_before_the_change() {
     let findings = see(&mut judge, "a", ProbePhase::Verify, Unhealthy, &evidence(&[Unhealthy]));
     let [Finding::Fired(fired)] = findings.as_slice() else { panic!("{findings:?}") };
     assert!(fired.evidence.ends_with("it was unhealthy before the change, too"), "{}", fired.evidence);
+}
+
+#[test]
+fn a_host_as_sick_as_before_is_not_blamed_on_its_change_until_it_has_been_healthy() {
+    let batch = Trigger { scope: Scope::Batch, ..trigger("p.consecutive_failures >= 3") };
+    let mut judge = judge(vec![command("p")], vec![trigger("p.consecutive_failures >= 3"), batch]);
+    see(&mut judge, "a", ProbePhase::Baseline, Unhealthy, &evidence(&[Unhealthy]));
+    let acted = |judge: &mut Judge, verdict| {
+        let findings = see(judge, "a", ProbePhase::Verify, verdict, &evidence(&[verdict]));
+        findings.iter().filter(|finding| matches!(finding, Finding::Fired(fired) if !fired.dry_run)).count()
+    };
+    assert_eq!([Unhealthy; 4].map(|verdict| acted(&mut judge, verdict)), [0; 4], "as before");
+    assert!(judge.healthy("a") && judge.still_sick("a") && judge.sick("a").is_none());
+    assert_eq!(judge.remarks("a").as_deref(), Some("as sick as before: p is unhealthy"));
+    assert_eq!([Healthy, Unhealthy, Unhealthy, Unhealthy].map(|verdict| acted(&mut judge, verdict)), [0, 0, 0, 2]);
+    assert!(!judge.healthy("a") && !judge.still_sick("a") && judge.sick("a").is_some());
+    judge.forget("a");
+    assert_eq!(judge.wanting("a"), ["p has not been asked"]);
 }
 
 #[test]

@@ -223,7 +223,7 @@ async fn put_back(undoing: &Undoing<'_>, host: &RecordedHost, reached: &dyn Host
         }
         restored += 1;
         match revert(undoing, host, reached, recorded).await {
-            RollbackEnd::Restored => {}
+            RollbackEnd::Restored { .. } => {}
             RollbackEnd::Failed(why) => return End::new(HostState::RollbackFailed, why),
             RollbackEnd::Unknown(why) => return End::new(HostState::Unknown, format!("unreachable: {why}")),
         }

@@ -11,6 +11,7 @@ use crate::{
         watch::{For, Watch},
     },
     journal::{EventKind, HostState, ProbePhase, StopCause},
+    playbook::{Probe, ProbeMode},
     report::words,
     rollout::{Disruption, HealthyTime, ramp, span, verdict::Verdict},
 };
@@ -52,6 +53,25 @@ impl Driver {
         self.waiting = own.chain(peers).map(|host| (host.clone(), Prepare::Baseline)).collect();
     }
 
+    /// One round on every host of later batches, of the probes that take one sample: who is sick now takes up the budget
+    /// from the first batch on (R4).
+    pub(super) fn sample(&mut self) {
+        if self.cheap_probes().is_empty() {
+            return;
+        }
+        let later = |host: &&String| {
+            self.rows
+                .get(*host)
+                .is_some_and(|row| row.batch > 0 && row.state == HostState::Pending && row.unit.is_some())
+        };
+        self.waiting = self.order.iter().filter(later).map(|host| (host.clone(), Prepare::Sample)).collect();
+    }
+
+    fn cheap_probes(&self) -> Vec<String> {
+        let cheap = |probe: &&Probe| probe.count == 1 && probe.mode == ProbeMode::Enforce;
+        self.rollout.probes.iter().filter(cheap).map(|probe| probe.name.clone()).collect()
+    }
+
     /// Hosts that were sick before anything was done to them, and are too many by themselves (R4).
     fn too_many_sick(&mut self) -> bool {
         for host in self.in_state(HostState::Pending) {
@@ -61,7 +81,7 @@ impl Driver {
         }
         let Some(spent) = self.budget.exceeded_by_sick() else { return false };
         let evidence = format!(
-            "Sick before anything was changed: {}. That alone is more than {}.",
+            "Sick or out of reach before anything was changed: {}. That alone is more than {}.",
             spent.hosts.join(", "),
             spent.limit()
         );
@@ -79,8 +99,9 @@ impl Driver {
             let Some((host, what)) = self.waiting.pop_front() else { break };
             match what {
                 Prepare::Connect => self.spawn_preflight(&host),
-                Prepare::Baseline => {
-                    let watch = self.watch(&host, ProbePhase::Baseline, For::OneRound);
+                Prepare::Baseline | Prepare::Sample => {
+                    let only = (what == Prepare::Sample).then(|| self.cheap_probes());
+                    let watch = Watch { only, ..self.watch(&host, ProbePhase::Baseline, For::OneRound) };
                     self.spawn_watch(&host, Doing::Prepare, watch);
                 }
             }
@@ -116,6 +137,9 @@ impl Driver {
                 continue;
             }
             self.budget.set(&host, Some(Disruption::Changing));
+            if let Some(row) = self.rows.get_mut(&host) {
+                row.began = Some(Instant::now());
+            }
             self.set_state(&host, HostState::Running, None);
             self.spawn_list(&host);
             in_flight += 1;
@@ -134,7 +158,7 @@ impl Driver {
 
     /// How many hosts of a batch may be at work now.
     fn at_once(&self, batch: &[String]) -> usize {
-        let most = self.resolved.max_parallel;
+        let most = self.rehearsal_limit().unwrap_or(usize::MAX).min(self.resolved.max_parallel);
         if !self.rollout.ramp {
             return most;
         }
@@ -166,6 +190,7 @@ impl Driver {
 
     pub(super) fn on_preflight(&mut self, host: &str, result: Result<(), String>) {
         let Err(why) = result else { return };
+        self.budget.set(host, Some(Disruption::SickBefore));
         self.lost_before.push(host.to_owned());
         self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
         self.count_failure(host, &why);
@@ -173,13 +198,19 @@ impl Driver {
 
     /// The start was refused: the run was told to stop meanwhile.
     pub(super) fn on_not_started(&mut self, host: &str) {
-        self.budget.set(host, None);
+        self.clear_budget(host);
         if let Some(row) = self.rows.get_mut(host) {
             row.state = HostState::Pending;
         }
         if self.heard >= Level::Abort {
             self.settle_aborted(host);
         }
+    }
+
+    /// A host disrupts nothing any more, unless it was sick before and has not turned healthy since (R4).
+    pub(super) fn clear_budget(&mut self, host: &str) {
+        let sick = self.judge.still_sick(host).then_some(Disruption::SickBefore);
+        self.budget.set(host, sick);
     }
 
     /// A host has failed: it counts for the rest of the run (R5).
@@ -197,7 +228,8 @@ impl Driver {
         let touched = row.is_touched();
         match end {
             ListEnd::Done if !touched => {
-                self.budget.set(host, None);
+                self.doubt_rehearsal(host);
+                self.clear_budget(host);
                 self.set_state(host, HostState::Unchanged, None);
             }
             ListEnd::Done if self.heard >= Level::Abort => self.settle_aborted(host),
@@ -205,9 +237,12 @@ impl Driver {
             ListEnd::Failed(why) => self.fail(host, why),
             ListEnd::Unreachable(why) if touched => self.lose(host, &why),
             ListEnd::Unreachable(why) => {
-                self.budget.set(host, None);
-                self.lost_before.push(host.to_owned());
-                self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
+                let state = row.untouched_state();
+                self.budget.set(host, Some(Disruption::SickBefore));
+                if state == HostState::NeverStarted {
+                    self.lost_before.push(host.to_owned());
+                }
+                self.set_state(host, state, Some(format!("unreachable: {why}")));
                 self.count_failure(host, &why);
             }
             ListEnd::Stopped => self.settle_aborted(host),
@@ -230,6 +265,8 @@ impl Driver {
         }
         row.healthy = None;
         row.deadline = None;
+        self.rehearsal_missed(host);
+        let Some(row) = self.rows.get_mut(host) else { return };
         if row.doing != Doing::Nothing {
             // Its task gives it back first.
             row.failing = Some(why.clone());
@@ -238,7 +275,7 @@ impl Driver {
             self.budget.set(host, Some(Disruption::Failed));
             self.enqueue_rollback(host, Some(why.clone()));
         } else {
-            self.budget.set(host, None);
+            self.clear_budget(host);
             self.set_state(host, HostState::Failed, Some(why.clone()));
         }
         self.count_failure(host, &why);
@@ -283,10 +320,13 @@ impl Driver {
         row.inconclusive = None;
         row.cancel.cancel();
         let verifying = row.state == HostState::Verifying;
-        self.budget.set(host, None);
+        if self.rehearse(host) {
+            return;
+        }
+        self.clear_budget(host);
         if verifying {
-            let flapped = self.judge.flapped(host);
-            self.set_state(host, HostState::Healthy, flapped);
+            let remarks = self.judge.remarks(host);
+            self.set_state(host, HostState::Healthy, remarks);
         }
     }
 
@@ -333,8 +373,11 @@ impl Driver {
                 self.set_state(host, HostState::Failed, Some(why));
             }
         } else if self.heard >= Level::Abort {
+            self.rehearsal_missed(host);
             self.settle_aborted(host);
-        } else if let Some(why) = row.inconclusive.clone() {
+        } else if self.rehearse_if_free(host) {
+            // Its probes were ended for this.
+        } else if let Some(why) = self.rows.get(host).and_then(|row| row.inconclusive.clone()) {
             self.budget.set(host, Some(Disruption::Failed));
             self.set_state(host, HostState::Failed, Some(format!("inconclusive, its change is kept: {why}")));
         }

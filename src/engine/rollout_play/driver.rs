@@ -2,6 +2,7 @@
 
 use super::{
     jobs::{JobDone, What},
+    rehearsal::{self, Rehearsal},
     row::{Doing, Row},
 };
 use crate::{
@@ -58,6 +59,7 @@ pub(crate) struct Driver {
     pub(super) index: usize,
     pub(super) play: Arc<Play>,
     pub(super) rollout: Rollout,
+    pub(super) rehearsal: Rehearsal,
     pub(super) policy: Arc<Policy>,
     pub(super) resolved: Resolved,
     pub(super) judge: Judge,
@@ -98,6 +100,8 @@ pub(super) enum Prepare {
     Connect,
     /// One round of each probe.
     Baseline,
+    /// One round of the probes that take one sample.
+    Sample,
 }
 
 impl Driver {
@@ -124,6 +128,7 @@ impl Driver {
             cx,
             index,
             play: Arc::clone(play),
+            rehearsal: rehearsal::wanted(rollout.rehearse),
             rollout: rollout.clone(),
             judge: Judge::new(Arc::clone(&policy)),
             policy,
@@ -170,6 +175,8 @@ impl Driver {
         self.enter_batch(0);
         self.waiting = self.order.iter().map(|host| (host.clone(), Prepare::Connect)).collect();
         self.pump().await;
+        self.sample();
+        self.pump().await;
         let batches = self.resolved.batches.clone();
         for (index, hosts) in batches.iter().enumerate() {
             if self.run.desk.stopped().level >= Level::Pause {
@@ -187,12 +194,22 @@ impl Driver {
 
     fn enter_batch(&mut self, index: usize) {
         self.batch = index;
+        self.fresh_batch(index);
+        let hosts = self.resolved.batches.get(index).cloned().unwrap_or_default();
+        let active: Vec<String> = self.order.iter().filter(|host| !self.is_out(host)).cloned().collect();
+        let batch = hosts.iter().filter(|host| active.contains(host)).cloned().collect();
+        self.run.world.set_batch(&self.play, &Batch { all: self.order.clone(), active, batch });
+        self.failures.begin_batch(hosts.len());
+    }
+
+    /// No `run_once` task of the batch has run yet.
+    pub(super) fn fresh_batch(&mut self, index: usize) {
         let hosts = self.resolved.batches.get(index).cloned().unwrap_or_default();
         self.cx = Arc::new(PlayCx {
             index: self.index,
             play: Arc::clone(&self.play),
             once: Some(Once::default()),
-            batch: hosts.clone(),
+            batch: hosts,
             check: false,
         });
         for row in self.rows.values_mut() {
@@ -200,10 +217,6 @@ impl Driver {
                 unit.play = Arc::clone(&self.cx);
             }
         }
-        let active: Vec<String> = self.order.iter().filter(|host| !self.is_out(host)).cloned().collect();
-        let batch = hosts.iter().filter(|host| active.contains(host)).cloned().collect();
-        self.run.world.set_batch(&self.play, &Batch { all: self.order.clone(), active, batch });
-        self.failures.begin_batch(hosts.len());
     }
 
     fn is_out(&self, host: &str) -> bool {
@@ -324,13 +337,13 @@ impl Driver {
     fn on_dropped(&mut self, host: &str) {
         let Some(row) = self.rows.get_mut(host) else { return };
         let was = std::mem::replace(&mut row.doing, Doing::Nothing);
-        let (touched, state) = (row.is_touched(), row.state);
+        let (touched, state, untouched) = (row.is_touched(), row.state, row.untouched_state());
         let reason = Some("killed".to_owned());
         match state {
             HostState::Healthy => self.set_state(host, HostState::Changed, reason),
             _ if state.is_final() && was != Doing::Rollback => {}
             _ if touched || was == Doing::Rollback => self.set_state(host, HostState::Unknown, reason),
-            _ => self.set_state(host, HostState::NeverStarted, reason),
+            _ => self.set_state(host, untouched, reason),
         }
     }
 
@@ -361,15 +374,15 @@ impl Driver {
         let stopped = self.run.desk.stopped();
         for host in self.order.clone() {
             let Some(row) = self.rows.get(&host) else { continue };
-            let (state, why) = (row.state, self.why_not());
+            let (state, untouched, why) = (row.state, row.untouched_state(), self.why_not());
             match state {
-                HostState::Pending => self.set_state(&host, HostState::NeverStarted, Some(why)),
+                HostState::Pending => self.set_state(&host, untouched, Some(why)),
                 HostState::Healthy => self.set_state(&host, HostState::Changed, Some(why)),
                 state if state.is_final() => {}
                 _ if row.is_touched() => {
                     self.set_state(&host, HostState::Failed, Some(format!("not rolled back: {why}")));
                 }
-                _ => self.set_state(&host, HostState::NeverStarted, Some(why)),
+                _ => self.set_state(&host, untouched, Some(why)),
             }
         }
         // A pause in the last batch leaves its hosts without their bake: an operator looks.

@@ -6,7 +6,7 @@ use crate::{
     journal::{EventKind, HostState, ProbePhase, StopCause},
     playbook::{OnFailure, OnInconclusive, TriggerAction},
     rollout::{
-        Finding, Fired, Round,
+        Disruption, Finding, Fired, Round,
         verdict::{Evidence, Verdict},
     },
 };
@@ -26,6 +26,7 @@ impl Driver {
         let Some(row) = self.rows.get(host) else { return };
         match row.state {
             HostState::Pending if row.batch == self.batch => {
+                self.budget.set(host, Some(Disruption::SickBefore));
                 self.lost_before.push(host.to_owned());
                 self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
                 self.count_failure(host, &why);

@@ -4,6 +4,7 @@ mod batch;
 mod driver;
 mod findings;
 mod jobs;
+mod rehearsal;
 mod row;
 mod undo;
 

@@ -45,6 +45,10 @@ pub(super) struct Row {
     pub(super) doing: Doing,
     pub(super) touched: Arc<AtomicBool>,
     pub(super) cancel: CancellationToken,
+    /// When it was started.
+    pub(super) began: Option<Instant>,
+    /// Its change was put back in the rehearsal.
+    pub(super) rehearsed: bool,
     /// When its last step ended.
     pub(super) last_step: Instant,
     /// How long it has been healthy; none unless it is being verified.
@@ -77,6 +81,8 @@ impl Row {
             unit: Some(Box::new(unit)),
             doing: Doing::Nothing,
             cancel: CancellationToken::new(),
+            began: None,
+            rehearsed: false,
             last_step: Instant::now(),
             healthy: None,
             deadline: None,

@@ -87,9 +87,10 @@ impl Driver {
                 // Its batch may still come (`on_failure: continue`); else the end of the play settles it.
                 return;
             }
-            self.budget.set(host, None);
+            let state = row.untouched_state();
             let why = if row.state == HostState::Running { self.why_not() } else { "aborted".to_owned() };
-            self.set_state(host, HostState::NeverStarted, Some(why));
+            self.clear_budget(host);
+            self.set_state(host, state, Some(why));
         } else if self.in_scope(row) {
             let why = row.reason.clone();
             self.enqueue_rollback(host, why);
@@ -106,7 +107,7 @@ impl Driver {
         let state = match (row.state, row.is_touched()) {
             (HostState::Healthy | HostState::Changed, _) => HostState::Changed,
             (_, true) => HostState::Unknown,
-            (_, false) => HostState::NeverStarted,
+            (_, false) => row.untouched_state(),
         };
         self.set_state(host, state, Some("killed".to_owned()));
     }
@@ -170,14 +171,17 @@ impl Driver {
     pub(super) fn on_rolled_back(&mut self, host: &str, end: RollbackEnd) {
         // Rounds that the host's task told before it ended.
         self.hear();
+        if self.on_rehearsed(host, &end) {
+            return;
+        }
         let why = self.rows.get(host).and_then(|row| row.reason.clone());
         match end {
-            RollbackEnd::Restored => {
+            RollbackEnd::Restored { .. } => {
                 let lacking = self.judge.not_regained(host);
                 self.restored += 1;
                 if lacking.is_empty() {
                     self.regained += 1;
-                    self.budget.set(host, None);
+                    self.clear_budget(host);
                     self.set_state(host, HostState::RolledBack, why);
                 } else {
                     self.budget.set(host, Some(Disruption::Failed));

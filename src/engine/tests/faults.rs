@@ -165,6 +165,49 @@ async fn row_36_hosts_sick_before_eat_the_budget_and_alone_refuse_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_36_a_host_sick_before_takes_up_the_budget_and_its_sickness_is_not_blamed_on_the_change() {
+    let ill = Script { before: vec![Health::Bad], after: vec![Health::Bad], ..Script::default() };
+    let run = rollout("    batches: [3]\n    max_unavailable: 2", &[ill.clone(), good(), good()]).await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed, Changed, Changed], 0));
+    assert!(reason(&run, "a").contains("as sick as before: alive is unhealthy"), "{}", reason(&run, "a"));
+    let only_reported = run.kinds().filter_map(|kind| match kind {
+        EventKind::TriggerFired { dry_run, .. } => Some(*dry_run),
+        _ => None,
+    });
+    assert_eq!(only_reported.collect::<Vec<_>>(), [true]);
+    let mut at_once = std::collections::BTreeSet::new();
+    for kind in run.kinds() {
+        let EventKind::HostChanged { host, state, .. } = kind else { continue };
+        if matches!(state, HostState::Running | HostState::Verifying) && host != "a" {
+            at_once.insert(host);
+        } else {
+            at_once.remove(host);
+        }
+        assert!(at_once.len() < 2, "beside the sick host only one more may be disrupted: {at_once:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_36_hosts_of_later_batches_count_from_the_first_batch_on() {
+    let ill = Script { before: vec![Health::Bad], ..Script::default() };
+    let scripts = [good(), good(), good(), good(), good(), ill.clone(), ill];
+    let run = rollout("    batches: [1]\n    max_unavailable: 1", &scripts).await;
+    assert_eq!(states(&run), vec![NeverStarted; 7]);
+    let named = run.kinds().any(
+        |kind| matches!(kind, EventKind::Aborted { cause: StopCause::Budget { .. }, evidence, .. } if evidence.contains("f, g")),
+    );
+    assert!(named);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_36_a_host_out_of_reach_before_takes_up_the_budget_too() {
+    let dead = Script { unreachable: true, ..Script::default() };
+    let run = rollout("    batches: [1, 2]\n    max_fail: 2\n    max_unavailable: 1", &[good(), dead, good()]).await;
+    assert_eq!(states(&run), vec![NeverStarted; 3]);
+    assert_eq!(run.outcome.exit_code, 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_earlier_host_that_turns_sick_while_a_later_batch_bakes_is_put_back_with_it() {
     use Health::{Bad, Good};
     // Good through its own verification and bake, then sick for good.

@@ -5,6 +5,7 @@ mod dispatcher;
 mod faults;
 mod language;
 mod model;
+mod rehearsal;
 mod rollout;
 mod sandbox;
 mod script;

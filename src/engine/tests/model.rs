@@ -137,6 +137,7 @@ fn script() -> impl Strategy<Value = Script> {
             restored,
             revert_fails,
             gone,
+            lost_at_revert: false,
         })
 }
 

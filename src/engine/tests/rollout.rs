@@ -236,6 +236,38 @@ async fn check_mode_says_what_would_change_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn row_36_a_plan_names_hosts_that_are_sick_and_fails_where_they_are_too_many() {
+    let text = "- hosts: all
+  gather_facts: false
+  rollout:
+    batches: [1]
+    max_unavailable: MAX
+    probes:
+      - name: proxy
+        unix: '{{ root }}/proxy.sock'
+      - name: never_run
+        command: touch {{ root }}/written
+  tasks:
+    - copy: { content: x, dest: '{{ root }}/app.conf' }
+";
+    for (max, refused) in [("1", true), ("2", false)] {
+        let mut sandbox = Sandbox::new(&text.replace("MAX", max), 3);
+        sandbox.project.options.check = true;
+        // Two have no such socket; the third one listens.
+        let _listener = std::os::unix::net::UnixListener::bind(sandbox.path("h3", "proxy.sock")).expect("bound");
+        let run = sandbox.run().await;
+        let failed = |host: &str| run.state(host) == HostState::Failed;
+        assert_eq!((failed("h1"), failed("h2"), failed("h3")), (refused, refused, false), "{:#?}", run.outcome);
+        assert_eq!(run.outcome.exit_code, if refused { 2 } else { 0 });
+        let warned = run.kinds().filter(
+            |kind| matches!(kind, EventKind::Warning { message, .. } if message.contains("proxy is unhealthy")),
+        );
+        assert_eq!(warned.count(), if refused { 0 } else { 2 });
+        assert_eq!(sandbox.read("h1", "written"), None, "a command may write, so a plan does not run it");
+    }
+}
+
+#[tokio::test]
 async fn a_module_that_fails_before_it_changes_anything_leaves_nothing_to_put_back() {
     let text = "- hosts: all
   gather_facts: false

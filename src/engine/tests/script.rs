@@ -55,6 +55,8 @@ pub(super) struct Script {
     pub(super) revert_fails: u32,
     /// It is out of reach from its first mutating step on.
     pub(super) gone: bool,
+    /// It is out of reach from its first revert on.
+    pub(super) lost_at_revert: bool,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +127,7 @@ impl ScriptHost {
         let fault = {
             let mut state = self.state.lock().expect("lock");
             state.steps += 1;
+            state.reverted = false;
             let fault = self.script.steps.get(state.steps - 1).copied().unwrap_or(StepFault::None);
             if fault != StepFault::Unchanged {
                 state.changes.push(seq);
@@ -236,6 +239,10 @@ impl Host for ScriptHost {
                         Health::Lost => Err(HostError::Lost { message: "cut".to_owned() }),
                         health => Ok(Answer::Probe(vec![probe_report(health)])),
                     }
+                }
+                Call::Revert { .. } if self.script.lost_at_revert => {
+                    self.note("revert");
+                    Err(HostError::Lost { message: "cut".to_owned() })
                 }
                 Call::Revert { .. } => {
                     self.note("revert");

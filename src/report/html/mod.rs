@@ -69,6 +69,10 @@ fn stops(view: &RunView) -> String {
     for next in account::next(view) {
         let _ = writeln!(text, "<div class=\"box note\"><b>Next.</b> {}</div>", html(&next));
     }
+    for rehearsal in &view.rehearsals {
+        let class = if rehearsal.failed.is_some() { "box" } else { "box note" };
+        let _ = writeln!(text, "<div class=\"{class}\"><b>Backout.</b> {}</div>", html(&words::rehearsal(rehearsal)));
+    }
     if view.triggers.is_empty() {
         return text;
     }

@@ -1,7 +1,8 @@
 //! How each event changes the view.
 
 use super::types::{
-    BatchState, BatchView, Head, HostView, PlayView, RollbackView, RoundView, RunView, StepView, StopView, TriggerView,
+    BatchState, BatchView, Head, HostView, PlayView, RehearsalView, RollbackView, RoundView, RunView, StepView,
+    StopView, TriggerView,
 };
 use crate::{
     journal::{Event, EventKind, FinalHost, HostState, StepInfo, StepStatus, StopCause},
@@ -51,6 +52,7 @@ impl RunView {
             | EventKind::HostChanged { .. }
             | EventKind::TxnOpened { .. }
             | EventKind::Probed { .. } => self.host_event(event),
+            EventKind::RehearsalStarted { .. } | EventKind::Rehearsed { .. } => self.rehearsal(event),
             EventKind::PlayLimits { .. } | EventKind::RollbackPreviewed { .. } | EventKind::Unknown => {}
         }
     }
@@ -164,6 +166,10 @@ impl RunView {
                 let view = self.host(host);
                 view.enter(*state, event.elapsed_ms);
                 view.reason.clone_from(reason);
+                if *state == HostState::Healthy {
+                    let of = |rehearsal: &&mut RehearsalView| rehearsal.host == *host && rehearsal.ended;
+                    self.rehearsals.iter_mut().filter(of).for_each(|rehearsal| rehearsal.again = true);
+                }
             }
             EventKind::TxnOpened { host, txn, .. } => self.host(host).txns.push(txn.clone()),
             EventKind::Probed { play: _, host, probe, phase, verdict, evidence } => {
@@ -255,6 +261,35 @@ impl RunView {
                 rollback.failed.clone_from(failed);
                 rollback.no_op = *no_op;
                 rollback.ended = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn rehearsal(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RehearsalStarted { play: _, host, applied_ms } => self.rehearsals.push(RehearsalView {
+                host: host.clone(),
+                at: event.at,
+                applied_ms: *applied_ms,
+                compared: 0,
+                probes: Vec::new(),
+                rolled_back_ms: 0,
+                ended: false,
+                failed: None,
+                again: false,
+            }),
+            EventKind::Rehearsed { play: _, host, compared, probes, rolled_back_ms, failed } => {
+                let Some(rehearsal) = self.rehearsals.iter_mut().rfind(|it| it.host == *host) else { return };
+                rehearsal.compared = *compared;
+                rehearsal.probes.clone_from(probes);
+                rehearsal.rolled_back_ms = *rolled_back_ms;
+                rehearsal.ended = true;
+                rehearsal.failed.clone_from(failed);
+                if failed.is_none() {
+                    // It stands for itself: what is said of the host's rollback from here on is of another one.
+                    self.host(host).rollback = None;
+                }
             }
             _ => {}
         }

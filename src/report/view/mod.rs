@@ -4,7 +4,8 @@ mod fold;
 mod types;
 
 pub use types::{
-    BatchState, BatchView, Head, HostView, PlayView, RollbackView, RoundView, RunView, StepView, StopView, TriggerView,
+    BatchState, BatchView, Head, HostView, PlayView, RehearsalView, RollbackView, RoundView, RunView, StepView,
+    StopView, TriggerView,
 };
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct RunView {
     pub triggers: Vec<TriggerView>,
     /// Pauses, resumptions, aborts and kills.
     pub stops: Vec<StopView>,
+    /// Rehearsals of the rollback.
+    pub rehearsals: Vec<RehearsalView>,
     /// Warnings, with their hosts.
     pub warnings: Vec<(Option<String>, String)>,
     /// Exit code, once the run has ended.
@@ -182,6 +184,29 @@ pub struct RollbackView {
     pub no_op: bool,
     /// It has ended.
     pub ended: bool,
+}
+
+/// A rehearsal of the rollback on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RehearsalView {
+    /// The host.
+    pub host: String,
+    /// When the host was put back.
+    pub at: jiff::Timestamp,
+    /// How long the change took until the host was healthy, in milliseconds.
+    pub applied_ms: u64,
+    /// Objects compared with their state before.
+    pub compared: u64,
+    /// The probes that were healthy again.
+    pub probes: Vec<String>,
+    /// How long putting back and comparing took, in milliseconds.
+    pub rolled_back_ms: u64,
+    /// The rollback has ended.
+    pub ended: bool,
+    /// Why it failed.
+    pub failed: Option<String>,
+    /// The host was changed again and healthy.
+    pub again: bool,
 }
 
 /// A trigger that fired.
