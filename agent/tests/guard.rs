@@ -20,7 +20,7 @@ mod tests {
     }
 
     #[test]
-    fn unconfirmed_at_the_deadline_is_reverted_and_fenced() {
+    fn rows_4_and_12_unconfirmed_at_the_deadline_is_reverted_and_who_wakes_later_is_refused() {
         let mut host = Guarded::new(SHORT);
         assert_eq!((host.armed.state, host.armed.form), (GuardState::Armed, GuardForm::Process));
         assert!(host.armed.weak.is_some());
@@ -69,6 +69,22 @@ mod tests {
     }
 
     #[test]
+    fn row_14_the_wall_clock_decides_nothing() {
+        let host = Guarded::new(LONG);
+        let path = host.record("deadline");
+        let text = fs_err::read(&path).unwrap();
+        for hour in [-3_600_000_i64, 3_600_000] {
+            let mut deadline: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            // As if the host's clock had been set since.
+            deadline["wall_ms"] = json!(deadline["wall_ms"].as_i64().unwrap() + 1_000 * hour);
+            fs_err::write(&path, serde_json::to_vec(&deadline).unwrap()).unwrap();
+            let found = host.status();
+            assert_eq!(found.state, GuardState::Armed);
+            assert!(found.left_ms > LONG / 2 && found.left_ms <= LONG);
+        }
+    }
+
+    #[test]
     fn an_extension_does_not_wait_for_the_step_under_way() {
         let mut host = Guarded::new(LONG);
         let fifo = host.at("fifo");
@@ -108,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn stale_nonces_and_other_runs_are_refused() {
+    fn row_31_stale_nonces_and_other_runs_are_refused() {
         let mut host = Guarded::new(LONG);
         let stale = "f".repeat(32);
         for call in [extend(&stale), confirm(&stale), cancel(&stale), confirm(""), Call::GuardArm(arming(LONG))] {
@@ -163,6 +179,10 @@ mod tests {
         host.kill_guard();
         host.status();
         assert!(lives(host.pid()));
+        host.kill_guard();
+        let refused = host.contact("run2").call(open(&"b".repeat(32), "run2", 2)).unwrap_err();
+        assert_eq!(refused.kind, AgentErrorKind::Fenced);
+        assert!(lives(host.pid()));
     }
 
     #[test]
@@ -204,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn deleted_files_disarm_nothing() {
+    fn row_31_deleted_files_disarm_nothing() {
         let mut host = Guarded::new(SHORT);
         let file = host.write("file", "before");
         host.step(1, "copy", json!({"dest": file, "content": "after"})).unwrap();
@@ -230,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reboot_files_come_back_first_and_the_rest_when_the_host_is_up() {
+    fn row_5_after_a_reboot_files_come_back_first_and_the_rest_when_the_host_is_up() {
         let notes = |root: &tempfile::TempDir| format!("echo rollback >> {}", root.path().join("notes").display());
         let rollback = |root: &tempfile::TempDir| vec![bundled("shell", json!({"cmd": notes(root)}))];
         let mut host = Guarded::with(LONG, rollback, |_| {});

@@ -148,6 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_frame_that_never_ends_do_not_hold_the_lease() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let output = theirs.try_clone().unwrap();
+        let trickle = std::thread::spawn(move || {
+            ours.write_all(&[0, 0x7f, 0xff, 0xff]).unwrap();
+            // Until nobody reads any more.
+            while ours.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert_eq!(serve(theirs, output, Duration::from_millis(50)).unwrap(), Ending::LeaseExpired);
+        // Its reader is left with the descriptor until the process ends.
+        drop(trickle);
+    }
+
+    #[test]
     fn hostile_frames_end_the_agent_with_a_sentence() {
         let huge = [0xff, 0xff, 0xff, 0xff, 0].to_vec();
         let garbage = [&[0, 0, 0, 4][..], b"\xc1\xc1\xc1\xc1"].concat();

@@ -21,7 +21,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 const INLINE: usize = 1 << 20;
 
 /// The size of a part of a staged file, in bytes: well below the largest frame.
-const PART: usize = 4 << 20;
+const PART: usize = 1 << 20;
 
 /// A call ready to be made.
 pub(crate) struct Prepared {

@@ -6,6 +6,8 @@ mod support;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod plan;

@@ -1,6 +1,6 @@
 //! The clock that deadlines are measured by: monotonic, and going on while the host sleeps.
 
-use crate::undo::{UndoError, boot_identity};
+use crate::undo::{UndoError, boot_identity, now_ms};
 use rustix::time::{ClockId, clock_gettime};
 
 /// A moment of this boot.
@@ -10,11 +10,13 @@ pub(super) struct Now {
     pub(super) boot: String,
     /// Milliseconds since the boot, time asleep included.
     pub(super) since_boot_ms: u64,
+    /// The same moment by the host's wall clock, in milliseconds since the epoch, for people.
+    pub(super) wall_ms: u64,
 }
 
 impl Now {
     pub(super) fn read() -> Result<Self, UndoError> {
-        Ok(Self { boot: boot_identity()?, since_boot_ms: since_boot_ms() })
+        Ok(Self { boot: boot_identity()?, since_boot_ms: since_boot_ms(), wall_ms: now_ms() })
     }
 }
 

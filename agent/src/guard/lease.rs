@@ -50,9 +50,9 @@ pub fn arm(holder: &Holder<'_>, arm: &GuardArm) -> Result<GuardReport, GuardErro
     if Guard::load(dir, None).is_some() {
         return extend(holder, &arm.txn, &arm.nonce);
     }
-    let now = Now::read()?;
     let chosen = form::choose(holder);
     {
+        let now = Now::read()?;
         let _lock = GuardLock::take(dir)?;
         // First the deadline: without a record there is no guard yet.
         Deadline::after(&now, arm.timeout_ms.saturating_add(arm.delay_ms)).save(dir)?;
@@ -170,14 +170,19 @@ pub fn status(holder: &Holder<'_>, txn: Option<&str>) -> Result<Vec<GuardReport>
     let mut reports = Vec::new();
     for transaction in transactions {
         if let Some(guard) = Guard::load(&transaction.dir, None) {
-            if guard.record.is_live() {
-                // What it cannot start now, the next contact will.
-                let _tried = ensure_running(holder, &transaction);
-            }
+            // What cannot be started now, the next contact tries again.
+            let _tried = ensure_running(holder, &transaction);
             reports.push(guard.report(&transaction, &now));
         }
     }
     Ok(reports)
+}
+
+/// Starts the guards that are not watched any more; what cannot be started now, the next contact tries again.
+pub fn revive(holder: &Holder<'_>) {
+    for transaction in Transaction::all(holder.state_dir).unwrap_or_default() {
+        let _tried = ensure_running(holder, &transaction);
+    }
 }
 
 /// Refuses a step of a transaction whose guard is no longer armed.

@@ -108,7 +108,7 @@ impl Deadline {
             v: RECORD_VERSION,
             boot: now.boot.clone(),
             at_ms: now.since_boot_ms.saturating_add(ms),
-            wall_ms: now_ms().saturating_add(ms),
+            wall_ms: now.wall_ms.saturating_add(ms),
         }
     }
 

@@ -123,12 +123,18 @@ impl Agent {
             return Err(AgentError { kind: AgentErrorKind::Fenced, message });
         }
         let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;
+        // Whose guard has died is reverted by a new one; until then nobody else changes this host.
+        guard::revive(&self.holder());
         Transaction::create(&self.state_dir, open, &self.path).map_err(record_error)?;
         Ok(Answer::Done)
     }
 
+    fn holder(&self) -> Holder<'_> {
+        Holder { state_dir: &self.state_dir, agent: &self.path, run: Some(&self.run) }
+    }
+
     fn guard(&self, call: &Call, control: &Control) -> Result<Answer, AgentError> {
-        let holder = Holder { state_dir: &self.state_dir, agent: &self.path, run: Some(&self.run) };
+        let holder = self.holder();
         let report = match call {
             Call::GuardArm(arm) => {
                 let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;

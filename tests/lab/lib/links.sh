@@ -5,6 +5,16 @@ host_pause() { docker pause "$(container "$1")" >/dev/null; }
 host_unpause() { docker unpause "$(container "$1")" >/dev/null; }
 host_kill() { docker kill "$(container "$1")" >/dev/null; }
 
+# Power back, until systemd has started everything, whatever became of it.
+host_boot() {
+  local deadline=$((SECONDS + ${ROLLGATE_LAB_TIMEOUT:-120})) state=''
+  docker start "$(container "$1")" >/dev/null
+  until state=$(on_host "$1" systemctl is-system-running --wait 2>/dev/null) || [ "$state" = degraded ]; do
+    [ $SECONDS -lt $deadline ] || die "$1 does not boot; systemd says: ${state:-nothing}"
+    sleep 0.2
+  done
+}
+
 host_start() {
   docker start "$(container "$1")" >/dev/null
   wait_healthy "$1"

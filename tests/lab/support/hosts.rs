@@ -69,7 +69,25 @@ impl Lab {
     }
 
     fn try_ssh(&self, host: &str, command: &str) -> Output {
-        lab_command(&["ssh", host, command]).output().unwrap()
+        self.ssh_command(host, command).output().unwrap()
+    }
+
+    /// `command` on a host as `ops`, not started.
+    pub(crate) fn ssh_command(&self, host: &str, command: &str) -> Command {
+        lab_command(&["ssh", host, command])
+    }
+
+    /// Cuts a host's power and gives it back; returns when ssh answers and the host has started everything. Its
+    /// application may still be at it.
+    pub(crate) fn power_cut(&self, host: &str) {
+        script(&["kill", host]);
+        script(&["boot", host]);
+        self.ssh(host, &format!("sudo mkdir {USED}"));
+    }
+
+    /// Waits until the application of a host is as well as it was at first.
+    pub(crate) fn wait_healthy(&self, host: &str) {
+        script(&["wait", host]);
     }
 
     /// The fingerprint of what must be as before after a rollback.

@@ -1,5 +1,6 @@
 //! What every lab test needs: hosts in a known state, the program run by itself, and what its journal says.
 
+pub(crate) mod agent;
 mod hosts;
 mod outcome;
 mod runbook;

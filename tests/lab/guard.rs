@@ -1,0 +1,101 @@
+//! The guard's systemd units, on hosts whose controller is dead (failure matrix, rows 1 and 5). The agent is driven by
+//! itself: no controller is there to help.
+
+use crate::support::{
+    Lab,
+    agent::{Agent, NONCE, TXN},
+    assert_as_before,
+};
+use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, GuardCause, GuardForm, GuardState};
+use serde_json::json;
+use std::time::Duration;
+
+const SETTINGS: &str = "/etc/docker/daemon.json";
+
+/// Long enough to do the steps in.
+const SHORT: Duration = Duration::from_secs(8);
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Arms a guard, gives the engine a label and restarts it.
+fn changed(lab: &Lab, host: &str, path: &str, timeout: Duration) -> Agent {
+    let mut agent = lab.agent(host, path, "run1");
+    let armed = agent.arm("run1", timeout);
+    assert_eq!((armed.state, armed.form, armed.weak), (GuardState::Armed, GuardForm::Systemd, None));
+    let notify = |step: &mut rollgate_agent::protocol::Step| step.notify = vec!["restart docker".to_owned()];
+    let settings = lab.ssh(host, &format!("cat {SETTINGS}")).replacen('{', "{\n    \"labels\": [\"changed=yes\"],", 1);
+    agent.step(1, "copy", json!({"dest": SETTINGS, "content": settings}), notify);
+    agent.step(2, "systemd", json!({"name": "docker", "state": "restarted"}), |step| {
+        step.handler = Some((0, "restart docker".to_owned()));
+    });
+    agent
+}
+
+fn is_changed(lab: &Lab, host: &str) -> bool {
+    lab.ssh(host, "sudo docker info --format '{{.Labels}}'").contains("changed")
+}
+
+#[test]
+fn row_1_a_host_with_a_dead_controller_reverts_by_its_unit_within_deadline_and_budget() {
+    let Some(lab) = Lab::with("guard", &["h1"]) else { return };
+    let before = lab.state("h1");
+    let path = lab.install_agent("h1");
+    let agent = changed(&lab, "h1", &path, SHORT);
+    assert!(is_changed(&lab, "h1"));
+    agent.kill();
+    // The guard's own process, too: systemd starts it again.
+    lab.ssh("h1", "sudo pkill -KILL -x rollgate-agent");
+    let found = lab.wait_for_guard("h1", &path, GuardState::RevertedByGuard);
+    let fired = found.fired.unwrap();
+    assert_eq!((fired.cause, fired.error), (GuardCause::Deadline, None));
+    assert!(fired.begun_ms >= found.deadline_ms, "not before its deadline");
+    assert!(fired.ended_ms.unwrap() <= found.deadline_ms + found.revert_budget_ms);
+    assert_eq!(fired.verify.unwrap().different, []);
+    assert!(!is_changed(&lab, "h1"));
+    lab.wait_healthy("h1");
+    assert_as_before("h1", &before, &lab.state("h1"));
+    let mut late = lab.agent("h1", &path, "run1");
+    let refused = late.call(Call::GuardConfirm { txn: TXN.to_owned(), nonce: NONCE.to_owned() }).unwrap_err();
+    assert_eq!(refused.kind, AgentErrorKind::GuardLost);
+    let listed = lab.ssh("h1", &format!("sudo {path} guard list"));
+    assert!(listed.contains("reverted by its guard (systemd)"), "{listed}");
+}
+
+#[test]
+fn row_5_a_host_that_loses_power_comes_back_as_it_was_before_docker_starts() {
+    let Some(lab) = Lab::with("guard-boot", &["h1"]) else { return };
+    let before = lab.state("h1");
+    let path = lab.install_agent("h1");
+    let agent = changed(&lab, "h1", &path, LONG);
+    lab.power_cut("h1");
+    drop(agent);
+    let found = lab.wait_for_guard("h1", &path, GuardState::RevertedByGuard);
+    let fired = found.fired.unwrap();
+    assert_eq!((fired.cause, fired.error), (GuardCause::Reboot, None));
+    assert_eq!(fired.verify.unwrap().different, []);
+    let since = |unit: &str, when: &str| -> u64 {
+        lab.ssh("h1", &format!("systemctl show --value -p {when} {unit}")).trim().parse().unwrap()
+    };
+    let restored = since("rollgate-guard-boot.service", "ExecMainExitTimestampMonotonic");
+    assert!(restored > 0 && restored <= since("containerd.service", "ExecMainStartTimestampMonotonic"));
+    assert!(!is_changed(&lab, "h1"));
+    lab.wait_healthy("h1");
+    assert_as_before("h1", &before, &lab.state("h1"));
+}
+
+#[test]
+fn a_confirmed_change_outlives_guard_and_reboot() {
+    let Some(lab) = Lab::with("guard-confirm", &["h1"]) else { return };
+    let path = lab.install_agent("h1");
+    let agent = changed(&lab, "h1", &path, LONG);
+    agent.kill();
+    let mut fresh = lab.agent("h1", &path, "run1");
+    let confirmed = fresh.call(Call::GuardConfirm { txn: TXN.to_owned(), nonce: NONCE.to_owned() }).unwrap();
+    assert!(matches!(confirmed, Answer::Guard(report) if report.state == GuardState::Confirmed));
+    drop(fresh);
+    lab.ssh("h1", "timeout 60 sh -c 'while systemctl is-active --quiet \"rollgate-guard@*\"; do sleep 0.1; done'");
+    lab.power_cut("h1");
+    assert_eq!(lab.agent("h1", &path, "observer").guard().state, GuardState::Confirmed);
+    assert!(is_changed(&lab, "h1"));
+}
