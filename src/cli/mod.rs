@@ -1,6 +1,7 @@
 //! The command line: what was typed, then what was meant. One file a subcommand.
 
 mod args;
+mod control;
 mod failure;
 mod inventory;
 mod listing;
@@ -13,7 +14,10 @@ mod session;
 mod show;
 mod validate;
 
-use crate::error::{Error, ExitCode};
+use crate::{
+    engine,
+    error::{Error, ExitCode},
+};
 use clap::{Parser, Subcommand, error::ErrorKind};
 
 /// Safe rolling change over SSH: every host ends changed and healthy, or exactly as it was.
@@ -37,6 +41,14 @@ enum Command {
     Inventory(inventory::InventoryCommand),
     Runs(runs::RunsArgs),
     Show(show::ShowArgs),
+    /// Pause a run: no new host starts, hosts in flight finish, and it waits.
+    Pause(control::ControlArgs),
+    /// Let a paused run go on; one whose batch failed (`on_failure: pause`) keeps its healthy hosts and goes on.
+    Resume(control::ControlArgs),
+    /// Abort a run: no new step starts, then what `on_failure` says; also one that is paused or waits.
+    Abort(control::ControlArgs),
+    /// Let the next batch begin (`promote: manual`).
+    Promote(control::ControlArgs),
 }
 
 /// Runs one command. Its result is the process's exit code (rollout.md R19).
@@ -50,6 +62,10 @@ pub fn main() -> std::process::ExitCode {
             Command::Validate(args) => validate::validate(&args),
             Command::Runs(args) => runs::runs(&args),
             Command::Show(args) => show::show(&args),
+            Command::Pause(args) => control::control(engine::Command::Pause, &args),
+            Command::Resume(args) => control::control(engine::Command::Resume, &args),
+            Command::Abort(args) => control::control(engine::Command::Abort, &args),
+            Command::Promote(args) => control::control(engine::Command::Promote, &args),
         },
         Err(error) => usage(&error),
     };

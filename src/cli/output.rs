@@ -18,12 +18,11 @@ pub(super) fn line_options(args: &OutputArgs, files: Option<RunFiles>) -> LineOp
 }
 
 /// The sink for standard output. A replay never draws.
-pub(super) fn sink(args: &OutputArgs, files: Option<RunFiles>, replay: bool) -> Box<dyn Sink> {
-    let out = Out::stdout();
+pub(super) fn sink(args: &OutputArgs, files: Option<RunFiles>, out: Out, replay: bool) -> Box<dyn Sink> {
     let options = line_options(args, files);
     match args.output {
         Output::Jsonl => Box::new(JsonLines::new(out)),
-        Output::Auto if !replay && std::io::stdout().is_terminal() => match Live::new(options.clone()) {
+        Output::Auto if !replay && std::io::stdout().is_terminal() => match Live::new(out.clone(), options.clone()) {
             Ok(live) => Box::new(live),
             Err(_) => Box::new(Plain::new(out, options)),
         },

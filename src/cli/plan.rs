@@ -69,7 +69,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8, Error> {
     let view = Arc::new(Mutex::new(RunView::detailed()));
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Fold(Arc::clone(&view)))];
     sinks.extend(rows());
-    let code = drive(&args.play, session, "plan", None, sinks)?;
+    let code = drive(&args.play, session, "plan", None, sinks, tokio::sync::mpsc::channel(8))?;
     let view = view.lock().unwrap_or_else(PoisonError::into_inner);
     let plan = plan::build(&view, &playbook, inputs, &agent_digest(&AgentFiles::find())?, forks, &domains);
     print(args, &plan)?;

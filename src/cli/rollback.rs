@@ -12,6 +12,7 @@ use crate::{
     host::{AgentFiles, Target},
     inventory,
     journal::{JournalError, Lock, Reader, RunDir, new_run_id},
+    report::Out,
     ssh::SshFleet,
     vars::{self, ConnectionDefaults, World},
 };
@@ -58,12 +59,14 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8, Error> {
     let targets = targets(args, &mut undone)?;
     let state = args.state.dir()?;
     let dir = RunDir::create(&state, &new_run_id(jiff::Timestamp::now())).map_err(anyhow::Error::from)?;
-    let sink = output::sink(&args.output, Some(output::files(&dir)), false);
+    let sink = output::sink(&args.output, Some(output::files(&dir)), Out::stdout(), false);
     let agents = AgentFiles::find();
     let agent_sha256 = agent_digest(&agents)?;
     let fleet = Arc::new(SshFleet::new(args.connect.ssh(dir.id(), agents)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    let signals = tokio::sync::mpsc::channel(8);
     let outcome = runtime.block_on(async {
+        engine::listen(&signals.0);
         let spec = RollbackSpec {
             parallel: args.forks.map_or_else(|| undone.rollback_parallel.unwrap_or(1), usize::from),
             undone,
@@ -75,7 +78,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8, Error> {
             run_id: dir.id().to_owned(),
             dir: Some(dir.clone()),
             sinks: vec![sink],
-            signals: engine::listen(),
+            signals: signals.1,
         };
         roll_back_run(spec, fleet).await
     });

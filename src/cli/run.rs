@@ -6,16 +6,17 @@ use super::{
     session::{PlayArgs, Session},
 };
 use crate::{
-    engine::{self, RunSpec},
+    engine::{self, RunSpec, Signal},
     error::Error,
     host::AgentFiles,
     journal::{Reader, RunDir, new_run_id},
     playbook,
-    report::{RunView, Sink, close_report, html},
+    report::{Out, RunView, Sink, close_report, html},
     ssh::SshFleet,
 };
 use clap::Args;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Run a playbook: plays with a `rollout:` stanza in gated batches, a batch put back when a trigger fires.
 #[derive(Debug, Args)]
@@ -40,8 +41,14 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     playbook::check_rollback(&session.playbook)?;
     let state = args.play.state.dir()?;
     let run = RunDir::create(&state, &new_run_id(jiff::Timestamp::now())).map_err(anyhow::Error::from)?;
-    let sink = output::sink(&args.output, Some(output::files(&run)), false);
-    let code = drive(&args.play, session, "run", Some(run.clone()), vec![sink])?;
+    let signals = mpsc::channel(8);
+    let nobody_reads = signals.0.clone();
+    let out = Out::stdout().on_gone(move || {
+        // A full channel holds other signals, which stop the run as well.
+        let _ = nobody_reads.try_send(Signal::Pipe);
+    });
+    let sink = output::sink(&args.output, Some(output::files(&run)), out, false);
+    let code = drive(&args.play, session, "run", Some(run.clone()), vec![sink], signals)?;
     if let Err(error) = write_reports(&run) {
         failure::note(&format!("[WARNING]: the reports were not written: {error:#}"));
     }
@@ -55,6 +62,7 @@ pub(super) fn drive(
     command: &str,
     dir: Option<RunDir>,
     sinks: Vec<Box<dyn Sink>>,
+    signals: (mpsc::Sender<Signal>, mpsc::Receiver<Signal>),
 ) -> Result<u8, Error> {
     let agents = AgentFiles::find();
     let run_id = dir.as_ref().map_or_else(|| new_run_id(jiff::Timestamp::now()), |dir| dir.id().to_owned());
@@ -63,6 +71,7 @@ pub(super) fn drive(
     let fleet = Arc::new(SshFleet::new(args.ssh(&run_id, agents)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     let outcome = runtime.block_on(async {
+        engine::listen(&signals.0);
         let spec = RunSpec {
             command: command.to_owned(),
             playbook: session.playbook,
@@ -77,7 +86,7 @@ pub(super) fn drive(
             dir,
             run_id,
             sinks,
-            signals: engine::listen(),
+            signals: signals.1,
         };
         engine::run(spec, fleet).await
     });

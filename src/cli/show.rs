@@ -43,7 +43,7 @@ pub(super) fn show(args: &ShowArgs) -> Result<u8, Error> {
         Some(Format::Html) => Out::stdout().write(&html::report(&RunView::of(reader.events()))),
         Some(Format::Ticket) => Out::stdout().write(&close_report(&RunView::of(reader.events()))),
         None => {
-            let mut sink = output::sink(&args.output, Some(output::files(&run)), true);
+            let mut sink = output::sink(&args.output, Some(output::files(&run)), Out::stdout(), true);
             reader.events().for_each(|event| sink.event(event));
             sink.finish();
         }

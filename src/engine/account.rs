@@ -38,6 +38,12 @@ fn weight(state: HostState) -> u8 {
     }
 }
 
+/// A host that was out of reach before it could be asked anything has no step that says so.
+fn recap(entry: &Entry) -> Recap {
+    let unreachable = entry.recap.unreachable.max(u32::from(entry.unreachable_before));
+    Recap { unreachable, ..entry.recap }
+}
+
 impl Account {
     /// A host takes part in the run.
     pub(crate) fn join(&mut self, host: &str) {
@@ -86,7 +92,7 @@ impl Account {
                 host: host.clone(),
                 state: entry.state.unwrap_or(HostState::NeverStarted),
                 reason: entry.reason.clone(),
-                recap: entry.recap,
+                recap: recap(entry),
             })
             .collect()
     }

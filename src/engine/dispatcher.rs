@@ -4,7 +4,10 @@
 //! it is on disk, and only then grants the permit. Aborts are decided here too, so that in the order of the journal no
 //! permit follows an abort.
 
-use super::stop::{Level, Signal, Stop, StopRequest, on_failure_key};
+use super::{
+    operator::{Heard, Said},
+    stop::{Decision, Level, Order, Signal, Stop, StopRequest, Waiting, on_failure_key},
+};
 use crate::{
     clock::Clock,
     journal::{Ack, Acks, Event, EventKind, StopCause, Writer},
@@ -12,7 +15,13 @@ use crate::{
     report::Sink,
     secrets::Redactor,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What a unit wants to do.
@@ -39,10 +48,25 @@ pub(crate) enum Permit {
 
 enum Message {
     Emit(EventKind),
-    Ask { permission: Permission, intent: EventKind, answer: oneshot::Sender<Permit> },
+    Ask {
+        permission: Permission,
+        intent: EventKind,
+        answer: oneshot::Sender<Permit>,
+    },
     Stop(StopRequest),
     Policy(OnFailure),
     Continue,
+    Wait {
+        waiting: Waiting,
+        event: EventKind,
+        asked: oneshot::Sender<()>,
+    },
+    /// Time has decided what was waited for.
+    Decided,
+    Order {
+        order: Order,
+        answer: oneshot::Sender<Heard>,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -52,6 +76,8 @@ enum Message {
 pub(crate) struct Desk {
     inbox: mpsc::UnboundedSender<Message>,
     stop: watch::Receiver<Stop>,
+    /// How many requests to stop were made.
+    requests: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Message {
@@ -78,7 +104,14 @@ impl Desk {
 
     /// Asks the run to stop; the first request of a level wins.
     pub(crate) fn stop(&self, request: StopRequest) {
+        self.requests.fetch_add(1, Ordering::AcqRel);
         let _ = self.inbox.send(Message::Stop(request));
+    }
+
+    /// Whether every request to stop has been dealt with: what [`Desk::stopped`] says is all there is to say.
+    pub(crate) fn is_heeded(&self) -> bool {
+        let made = self.requests.load(Ordering::Acquire);
+        self.stop.has_changed().is_err() || self.stop.borrow().heeded >= made
     }
 
     /// Says what follows an abort that does not say so itself.
@@ -95,13 +128,51 @@ impl Desk {
         }
     }
 
-    /// Waits until the run is told to stop further than this; for ever if it never is.
-    pub(crate) async fn above(&self, level: Level) {
+    /// Says that from now on an operator is waited for; the event says what for.
+    pub(crate) async fn wait(&self, waiting: Waiting, event: EventKind) {
+        let (asked, answered) = oneshot::channel();
+        if self.inbox.send(Message::Wait { waiting, event, asked }).is_ok() {
+            let _ = answered.await;
+        }
+    }
+
+    /// Says that an operator is waited for no more.
+    pub(crate) fn decided(&self) {
+        let _ = self.inbox.send(Message::Decided);
+    }
+
+    /// What was decided on what is waited for; none: the run is killed.
+    pub(crate) async fn decision(&self) -> Option<Decision> {
         let mut stop = self.stop.clone();
-        let gone = stop.wait_for(|stop| stop.level > level).await.is_err();
+        let decided = stop.wait_for(|stop| stop.decision.is_some() || stop.level == Level::Kill).await;
+        decided.ok().filter(|stop| stop.level < Level::Kill).and_then(|stop| stop.decision)
+    }
+
+    /// Says an operator's word; the answer comes when it is on disk. None: the run is over.
+    pub(crate) async fn order(&self, order: Order) -> Option<Said> {
+        let (answer, heard) = oneshot::channel();
+        self.inbox.send(Message::Order { order, answer }).ok()?;
+        let Heard { said, written } = heard.await.ok()?;
+        if let Some(written) = written {
+            let _ = written.await;
+        }
+        Some(said)
+    }
+
+    /// Waits until anything is said that was not said at this turn.
+    pub(crate) async fn turned(&self, turn: u64, level: Level) {
+        let mut stop = self.stop.clone();
+        let gone = stop.wait_for(|stop| stop.turn != turn).await.is_err();
         if gone && level == Level::Kill {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Waits until the run is not paused: false if it was told to stop further.
+    pub(crate) async fn unpaused(&self) -> bool {
+        let mut stop = self.stop.clone();
+        let level = stop.wait_for(|stop| stop.level != Level::Pause).await.map(|stop| stop.level);
+        level.is_ok_and(|level| level == Level::None)
     }
 
     /// How far the run has been told to stop.
@@ -152,8 +223,12 @@ pub(crate) struct Dispatcher {
     journal: Option<Writer>,
     pending: VecDeque<Pending>,
     seq: u64,
-    policy: OnFailure,
-    stop: watch::Sender<Stop>,
+    pub(super) policy: OnFailure,
+    pub(super) stop: watch::Sender<Stop>,
+    /// What the play waits for.
+    pub(super) waiting: Option<Waiting>,
+    /// Signals since the last time that the run went on: the first pauses, the second aborts, the third kills.
+    pub(super) signals: u8,
 }
 
 impl Dispatcher {
@@ -171,9 +246,11 @@ impl Dispatcher {
             seq: 0,
             policy: OnFailure::Pause,
             stop,
+            waiting: None,
+            signals: 0,
         };
         tokio::spawn(dispatcher.serve(inbox, acks, parts.signals));
-        Desk { inbox: sender, stop: stopped }
+        Desk { inbox: sender, stop: stopped, requests: Arc::default() }
     }
 
     async fn serve(
@@ -217,21 +294,34 @@ impl Dispatcher {
                     let _ = answer.send(Permit::Denied);
                 }
             }
-            Message::Stop(StopRequest::Pause { cause }) => self.pause(cause),
-            Message::Stop(StopRequest::Abort { cause, evidence, then }) => self.abort(cause, evidence, then),
+            Message::Stop(request) => {
+                match request {
+                    StopRequest::Pause { cause } => self.pause(cause),
+                    StopRequest::Abort { cause, evidence, then } => self.abort(cause, evidence, then),
+                }
+                self.stop.send_modify(|stop| {
+                    stop.heeded += 1;
+                    stop.turn += 1;
+                });
+            }
+            Message::Wait { waiting, event, asked } => {
+                self.stop.send_modify(|stop| stop.decision = None);
+                self.waiting = Some(waiting);
+                self.record(event, None, true);
+                let _ = asked.send(());
+            }
+            Message::Decided => self.waiting = None,
+            Message::Order { order, answer } => {
+                let _ = answer.send(self.order(order));
+            }
             Message::Policy(then) => self.policy = then,
             Message::Continue => {
-                self.stop.send_if_modified(|stop| {
-                    let lasting = matches!(
-                        stop.cause,
-                        Some(StopCause::Signal { .. } | StopCause::Operator { .. } | StopCause::Journal { .. })
-                    );
-                    let ends = stop.level == Level::Abort && !lasting;
-                    if ends {
-                        *stop = Stop::default();
-                    }
-                    ends
-                });
+                let stop = self.stop.borrow();
+                let ends = stop.level == Level::Abort && !stop.lasts();
+                drop(stop);
+                if ends {
+                    self.lift();
+                }
             }
             Message::Close(_) => {}
         }
@@ -247,30 +337,22 @@ impl Dispatcher {
         stop.level < below && !stop.journal_lost
     }
 
-    /// The first signal pauses, the second aborts, the third kills (rollout.md R21 and 2.4).
-    fn signal(&mut self, signal: Signal) {
-        let cause = StopCause::Signal { signal: signal.name().to_owned() };
-        let level = self.stop.borrow().level;
-        match level {
-            Level::None => self.pause(cause),
-            Level::Pause => self.abort(cause, "An operator asked twice.".to_owned(), None),
-            Level::Abort => {
-                self.record(EventKind::Killed { cause: cause.clone() }, None, true);
-                self.raise(Level::Kill, cause, String::new(), None);
-            }
-            Level::Kill => {}
-        }
-    }
-
     fn pause(&mut self, cause: StopCause) {
-        if self.stop.borrow().level < Level::Pause {
+        let above = self.stop.borrow().level >= Level::Pause;
+        // A rollback that stops is said also where the run is aborted already.
+        if !above || matches!(cause, StopCause::Environment | StopCause::Rollback { .. }) {
             self.record(EventKind::Paused { cause: cause.clone() }, None, true);
+        }
+        if !above {
             self.raise(Level::Pause, cause, String::new(), None);
         }
     }
 
     fn abort(&mut self, cause: StopCause, evidence: String, then: Option<OnFailure>) {
-        if self.stop.borrow().level < Level::Abort {
+        // What `on_failure: pause` waited for comes as an abort of its own.
+        let decided = self.waiting == Some(Waiting::Failure);
+        if self.stop.borrow().level < Level::Abort || decided {
+            self.waiting = None;
             let follows = on_failure_key(then.unwrap_or(self.policy)).to_owned();
             let kind = EventKind::Aborted { cause: cause.clone(), evidence: evidence.clone(), then: follows };
             self.record(kind, None, true);
@@ -278,17 +360,28 @@ impl Dispatcher {
         }
     }
 
-    fn raise(&self, level: Level, cause: StopCause, evidence: String, then: Option<OnFailure>) {
+    pub(super) fn raise(&mut self, level: Level, cause: StopCause, evidence: String, then: Option<OnFailure>) {
         self.stop.send_modify(|stop| {
             stop.level = level;
             stop.cause = Some(cause);
             stop.evidence = evidence;
             stop.then = then;
+            stop.turn += 1;
+        });
+    }
+
+    /// The run goes on as if nothing had stopped it.
+    pub(super) fn lift(&mut self) {
+        self.signals = 0;
+        self.stop.send_modify(|stop| {
+            (stop.level, stop.cause, stop.then) = (Level::None, None, None);
+            stop.evidence.clear();
+            stop.turn += 1;
         });
     }
 
     /// Gives an event its place, hands it to the journal, and holds it back until the journal has it.
-    fn record(&mut self, kind: EventKind, permit: Option<oneshot::Sender<Permit>>, sync: bool) {
+    pub(super) fn record(&mut self, kind: EventKind, permit: Option<oneshot::Sender<Permit>>, sync: bool) {
         self.seq += 1;
         let event = Arc::new(Event {
             seq: self.seq,
@@ -326,7 +419,10 @@ impl Dispatcher {
     fn journal_lost(&mut self, error: &str) {
         let cause = StopCause::Journal { error: error.to_owned() };
         let already = self.stop.borrow().level;
-        self.stop.send_modify(|stop| stop.journal_lost = true);
+        self.stop.send_modify(|stop| {
+            stop.journal_lost = true;
+            stop.turn += 1;
+        });
         self.release(self.seq, false);
         if already < Level::Abort {
             self.abort(cause, "The journal cannot be written.".to_owned(), Some(OnFailure::Pause));

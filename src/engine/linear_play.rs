@@ -69,6 +69,7 @@ impl Linear {
         });
         for (number, hosts) in resolved.batches.iter().enumerate() {
             let started = EventKind::BatchStarted { play: self.index, batch: number, hosts: hosts.clone() };
+            self.hold().await;
             if self.over || self.run.desk.ask(Permission::Start, started).await == Permit::Denied {
                 break;
             }
@@ -77,6 +78,16 @@ impl Linear {
             self.run.desk.emit(EventKind::BatchEnded { play: self.index, batch: number, outcome });
         }
         self.finish()
+    }
+
+    /// Waits while the run is paused: no further task begins.
+    async fn hold(&self) {
+        if self.over || self.run.desk.stopped().level != Level::Pause {
+            return;
+        }
+        let what = "resume".to_owned();
+        self.run.desk.emit(EventKind::Waits { play: self.index, what, timeout_ms: None, then: String::new() });
+        self.run.desk.unpaused().await;
     }
 
     async fn batch(&mut self, hosts: &[String]) {
@@ -124,6 +135,7 @@ impl Linear {
 
     /// Runs a piece on every active host of the batch, at most `forks` at once, then judges the failures.
     async fn piece(&mut self, hosts: &[String], piece: Piece) {
+        self.hold().await;
         let active = self.active(hosts);
         if self.over || active.is_empty() {
             return;
@@ -226,7 +238,12 @@ impl Linear {
             }
             self.run.desk.emit(EventKind::Warning {
                 host: None,
-                message: format!("The play '{}' ends here: {} ({first}: {why}).", self.play.name, told(&cause)),
+                message: format!(
+                    "The play '{}' ends here: {} ({first}: {}).",
+                    self.play.name,
+                    crate::report::words::cause(&cause),
+                    why.trim_end_matches('.')
+                ),
             });
         }
     }
@@ -254,21 +271,17 @@ impl Linear {
 
     fn finish(mut self) -> PlayEnd {
         let stopped = self.run.desk.stopped();
-        let mut left_out = false;
         for host in self.order.clone() {
             if !self.ends.contains_key(&host) {
-                left_out = true;
-                let why = if stopped.level == Level::Pause { "paused" } else { "the play was stopped" };
-                self.end(&host, HostState::NeverStarted, Some(why.to_owned()));
+                self.end(&host, HostState::NeverStarted, Some("the play was stopped".to_owned()));
             }
         }
         self.run.desk.emit(EventKind::PlayEnded { play: self.index });
-        let paused = left_out && stopped.level == Level::Pause;
         let units = std::mem::take(&mut self.units).into_values().collect();
-        let stop = self.over || stopped.level > Level::None;
+        let stop = self.over || stopped.level > Level::Pause;
         let aborted = stopped.level >= Level::Abort;
         let hosts = self.order.iter().filter_map(|host| self.ends.remove(host)).collect();
-        PlayEnd { hosts, units, stop, paused, aborted }
+        PlayEnd { hosts, units, stop, paused: false, aborted }
     }
 }
 
@@ -300,11 +313,4 @@ async fn run_piece(mut unit: Unit, piece: Piece) -> (Unit, TaskEnd) {
 /// In a task of its own, so that hosts are served by all cores; it ends when it is dropped.
 async fn spawned<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
     AbortOnDropHandle::new(tokio::spawn(work)).await.ok()
-}
-
-fn told(cause: &StopCause) -> String {
-    match cause {
-        StopCause::Failures { failed, tolerated } => format!("{failed} hosts have failed, {tolerated} are tolerated"),
-        _ => String::new(),
-    }
 }

@@ -4,6 +4,7 @@ use super::{
     account::Account,
     check_play::check_play,
     context::{PlayCx, RunCx},
+    control::{ControlSocket, Standing},
     dispatcher::{Desk, Dispatcher, Parts},
     domains::domains_of,
     hosts::hosts_of,
@@ -47,10 +48,13 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
     };
     let _held =
         spec.dir.as_ref().map(RunDir::lock).transpose().map_err(|error: JournalError| anyhow::Error::from(error))?;
+    let standing = Standing::default();
+    let mut sinks = spec.sinks;
+    sinks.push(Box::new(standing.clone()));
     let desk = Dispatcher::start(Parts {
         clock: clock.clone(),
         redactor: spec.redactor.clone(),
-        sinks: spec.sinks,
+        sinks,
         journal,
         signals: spec.signals,
     });
@@ -63,6 +67,12 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
         check: spec.options.check,
         user: spec.user.clone(),
         agent_sha256: spec.agent_sha256.clone(),
+    });
+    let control = spec.dir.as_ref().map(|dir| ControlSocket::open(dir, desk.clone(), standing)).transpose();
+    let control = control.map_err(|error| {
+        let message =
+            format!("No other terminal can pause or abort this run: its control socket cannot be made: {error}.");
+        desk.emit(EventKind::Warning { host: None, message });
     });
     let run = Arc::new(RunCx {
         desk: desk.clone(),
@@ -80,6 +90,7 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
     let (account, paused) = plays(&run, &hosts, policies).await;
     let exit_code = account.exit_code(paused) as u8;
     desk.emit(EventKind::RunEnded { exit_code, hosts: account.finals() });
+    drop(control);
     goodbye(&run).await;
     desk.close().await;
     Ok(RunOutcome { exit_code, run_id: run.run_id.clone(), hosts: account.finals(), paused })
@@ -130,10 +141,7 @@ async fn plays(run: &Arc<RunCx>, hosts: &[Vec<String>], policies: Vec<Option<Pol
         if end.aborted {
             account.aborted();
         }
-        if end.stop || run.desk.stopped().level > Level::None {
-            // A pause after the last host of the last play leaves nothing to wait for.
-            let more = index + 1 < playbook.plays.len();
-            paused |= more && run.desk.stopped().level == Level::Pause;
+        if end.stop || run.desk.stopped().level > Level::Pause {
             break;
         }
     }

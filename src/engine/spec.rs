@@ -83,7 +83,7 @@ pub struct RunSpec {
     pub run_id: String,
     /// Where the events go, beside the journal.
     pub sinks: Vec<Box<dyn Sink>>,
-    /// SIGINT and SIGTERM: [`super::listen`].
+    /// What stops the run from outside: [`super::listen`].
     pub signals: mpsc::Receiver<Signal>,
 }
 

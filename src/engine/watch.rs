@@ -59,6 +59,8 @@ pub(crate) struct Watch {
     pub(crate) wire: Wire,
     /// Only these probes; none: all.
     pub(crate) only: Option<Vec<String>>,
+    /// How long a probe must have been healthy without a break, after a rollback.
+    pub(crate) settle: Duration,
 }
 
 impl Unit {
@@ -93,7 +95,7 @@ impl Unit {
         if !pause(watch, first).await {
             return;
         }
-        let (mut healthy, mut lost) = (0, false);
+        let (mut healthy, mut lost, mut healthy_since) = (0, false, None);
         loop {
             let since = watch.last_step.elapsed();
             let asking = Asking { policy: &watch.policy, phase: watch.phase, since, cancel: &watch.cancel };
@@ -121,11 +123,13 @@ impl Unit {
                 ProbeRun::Round(verdict, evidence) => {
                     lost = false;
                     healthy = if verdict == Verdict::Healthy { healthy + 1 } else { 0 };
+                    healthy_since = healthy_since.filter(|_| healthy > 0).or((healthy > 0).then(Instant::now));
                     let probe = probe.name.clone();
                     self.tell(watch, News::Round { probe, phase: watch.phase, verdict, evidence });
                 }
             }
-            let settled = healthy >= probe.success_threshold.max(1);
+            let settled = healthy >= probe.success_threshold.max(1)
+                && healthy_since.is_some_and(|since| since.elapsed() >= watch.settle);
             let wait = match watch.lasts {
                 For::OneRound => return,
                 For::Ever if settled && (many || watch.phase == ProbePhase::Rollback) => return,

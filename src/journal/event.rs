@@ -165,6 +165,12 @@ pub enum StopCause {
     Operator {
         /// Local user id.
         uid: u32,
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A deadline of the stanza.
     Deadline {
@@ -176,6 +182,18 @@ pub enum StopCause {
     },
     /// The rehearsal of the rollback failed.
     Rehearsal {
+        /// The host.
+        host: String,
+    },
+    /// A rollback failed (`rollout.rollback.on_failure: pause`).
+    Rollback {
+        /// The host that could not be put back.
+        host: String,
+    },
+    /// A trigger's condition cannot be told (`on_inconclusive`).
+    Unreadable {
+        /// The trigger.
+        trigger: String,
         /// The host.
         host: String,
     },
@@ -475,6 +493,24 @@ pub enum EventKind {
         /// Why it failed; none: the host is as before, and is changed again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
+    },
+    /// Nothing is under way any more, and an operator is waited for.
+    Waits {
+        /// The play.
+        play: usize,
+        /// What for: `resume` (a pause), `promotion`, `failure` (`on_failure: pause`), `rollback`.
+        what: String,
+        /// For how long, in milliseconds; none: for ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+        /// What follows then: `rollback_batch`, `end`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        then: String,
+    },
+    /// The next batch may begin (`promote: manual`).
+    Promoted {
+        /// Who said so.
+        cause: StopCause,
     },
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]

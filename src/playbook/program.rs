@@ -258,6 +258,8 @@ pub struct Rollout {
     pub on_failure: OnFailure,
     /// `on_inconclusive`.
     pub on_inconclusive: OnInconclusive,
+    /// `pause_timeout`: how long a pause that the run made itself waits for an operator; default 1 h.
+    pub pause_timeout: Duration,
     /// `abort_grace`; default 60 s.
     pub abort_grace: Duration,
     /// `rollback_deadline`; default 10 min.
@@ -277,6 +279,10 @@ pub struct Rollout {
 pub struct RollbackSpeed {
     /// Hosts rolled back at once; none: `max_parallel`.
     pub max_parallel: Option<Size>,
+    /// How long the probes of a host put back must be healthy; default 0: once.
+    pub min_healthy_time: Duration,
+    /// `on_failure: pause`: a host that could not be put back pauses the rollback of the rest; default `continue`.
+    pub pauses: bool,
 }
 
 /// `promote:`.

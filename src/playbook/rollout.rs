@@ -27,6 +27,7 @@ const KEYWORDS: Keywords = Keywords {
         "promote",
         "on_failure",
         "on_inconclusive",
+        "pause_timeout",
         "abort_grace",
         "rollback_deadline",
         "keep_undo",
@@ -43,15 +44,11 @@ const KEYWORDS: Keywords = Keywords {
         ("windows", "use a task that fails outside the window"),
         ("on_unreachable_preflight", ""),
         ("on_drift", ""),
-        ("pause_timeout", ""),
     ],
 };
 
-const ROLLBACK_SPEED: Keywords = Keywords {
-    what: "`rollout.rollback`",
-    known: &["max_parallel"],
-    unbuilt: &[("min_healthy_time", ""), ("on_failure", "")],
-};
+const ROLLBACK_SPEED: Keywords =
+    Keywords { what: "`rollout.rollback`", known: &["max_parallel", "min_healthy_time", "on_failure"], unbuilt: &[] };
 
 /// What a size is for, which decides its range (R3).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,6 +86,7 @@ impl Loader {
                     rollout.progress_deadline = (!limit.is_zero()).then_some(limit);
                 }
                 "bake_time" => self.set_duration(entry, &mut rollout.bake_time, false),
+                "pause_timeout" => self.set_duration(entry, &mut rollout.pause_timeout, true),
                 "abort_grace" => self.set_duration(entry, &mut rollout.abort_grace, false),
                 "rollback_deadline" => self.set_duration(entry, &mut rollout.rollback_deadline, true),
                 "keep_undo" => self.set_duration(entry, &mut rollout.keep_undo, false),
@@ -124,8 +122,8 @@ impl Loader {
         for entry in entries {
             match entry.key.as_str() {
                 "promote" => {
-                    let word = self.choice(entry, &[("auto", Promote::Auto)], &["manual"]);
-                    rollout.promote = word.unwrap_or(rollout.promote);
+                    let words = [("auto", Promote::Auto), ("manual", Promote::Manual)];
+                    rollout.promote = self.choice(entry, &words, &[]).unwrap_or(rollout.promote);
                 }
                 "on_failure" => rollout.on_failure = self.choice(entry, &on_failure, &[]).unwrap_or(rollout.on_failure),
                 "on_inconclusive" => {
@@ -230,8 +228,12 @@ impl Loader {
             return RollbackSpeed::default();
         }
         self.keywords(&entry.value, &entry.key_place, &ROLLBACK_SPEED);
-        let max_parallel = entry.value.entry("max_parallel").and_then(|inner| self.size(inner, Role::Speed));
-        RollbackSpeed { max_parallel }
+        let of = |key| entry.value.entry(key);
+        let max_parallel = of("max_parallel").and_then(|inner| self.size(inner, Role::Speed));
+        let min_healthy_time = of("min_healthy_time").and_then(|inner| self.duration(inner)).unwrap_or_default();
+        let words = [("continue", false), ("pause", true)];
+        let pauses = of("on_failure").and_then(|inner| self.choice(inner, &words, &[])).unwrap_or_default();
+        RollbackSpeed { max_parallel, min_healthy_time, pauses }
     }
 
     /// Times that exclude each other.
@@ -247,6 +249,13 @@ impl Loader {
             let message = "`progress_deadline` must be longer than `healthy_deadline`";
             self.error(&entry.value.place, message, "the run would end before a host can be said to have failed")
                 .help = Some(format!("they are {limit:?} and {:?}", rollout.healthy_deadline));
+        }
+        if rollout.rollback.min_healthy_time >= rollout.healthy_deadline
+            && let Some(entry) = stanza.entry("rollback").and_then(|entry| entry.value.entry("min_healthy_time"))
+        {
+            let message = "`min_healthy_time` of a rollback must be shorter than `healthy_deadline`";
+            self.error(&entry.value.place, message, "no host could ever be put back in time").help =
+                Some(format!("`healthy_deadline` is {:?}", rollout.healthy_deadline));
         }
         if rollout.min_healthy_time < rollout.healthy_deadline {
             return;
@@ -277,6 +286,7 @@ fn defaults(place: Place) -> Rollout {
         promote: Promote::Auto,
         on_failure: OnFailure::RollbackBatch,
         on_inconclusive: OnInconclusive::Pause,
+        pause_timeout: Duration::from_secs(3600),
         abort_grace: Duration::from_secs(60),
         rollback_deadline: Duration::from_secs(600),
         keep_undo: Duration::from_secs(7 * 86_400),

@@ -295,14 +295,43 @@ impl Lines {
                 let text = format!("{}{evidence} → {}", words::cause(cause), words::then(then));
                 (Style::Bad, "ABORTED".to_owned(), text)
             }
-            EventKind::Paused { cause } => {
-                (Style::Warn, "PAUSED".to_owned(), format!("{}; no new host starts", words::cause(cause)))
+            EventKind::Paused { cause } => (Style::Warn, "PAUSED".to_owned(), self.paused(cause)),
+            EventKind::Waits { what, timeout_ms, then, .. } => {
+                (Style::Warn, "WAITS".to_owned(), self.waits(what, *timeout_ms, then))
             }
+            EventKind::Promoted { cause } => (Style::Strong, "PROMOTED".to_owned(), words::cause(cause)),
             EventKind::Resumed { cause } => (Style::Strong, "RESUMED".to_owned(), words::cause(cause)),
             EventKind::Killed { cause } => (Style::Bad, "KILLED".to_owned(), words::cause(cause)),
             _ => return String::new(),
         };
         format!("{} at {clock}: {text}\n", self.paint(style, &head))
+    }
+
+    fn run_id(&self) -> &str {
+        self.view.head.as_ref().map_or("RUN", |head| head.run.as_str())
+    }
+
+    fn paused(&self, cause: &StopCause) -> String {
+        let cause_of = words::cause(cause);
+        if matches!(cause, StopCause::Environment | StopCause::Rollback { .. }) {
+            return format!("{cause_of}; no further host is rolled back");
+        }
+        let run = one_line(self.run_id());
+        format!(
+            "{cause_of}; no new host starts, those in flight finish. `rollgate resume {run}` goes on, \
+             `rollgate abort {run}` ends the run"
+        )
+    }
+
+    fn waits(&self, what: &str, timeout_ms: Option<u64>, then: &str) -> String {
+        let text = words::waits(what, self.run_id());
+        match timeout_ms {
+            Some(ms) => {
+                let then = if then == "end" { "the run ends as it is".to_owned() } else { words::then(then) };
+                format!("{text}; after {} without an answer {then}", words::took(ms))
+            }
+            None => text,
+        }
     }
 }
 

@@ -37,8 +37,8 @@ impl Live {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(options: LineOptions) -> std::io::Result<Self> {
-        Self::start(options, true)
+    pub fn new(out: Out, options: LineOptions) -> std::io::Result<Self> {
+        Self::start(Some(out), options)
     }
 
     /// Draws only the rows, no lines.
@@ -46,13 +46,13 @@ impl Live {
     /// # Errors
     /// When no thread can be started.
     pub fn rows_only(options: LineOptions) -> std::io::Result<Self> {
-        Self::start(options, false)
+        Self::start(None, options)
     }
 
-    fn start(options: LineOptions, with_lines: bool) -> std::io::Result<Self> {
+    fn start(out: Option<Out>, options: LineOptions) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name("screen".to_owned());
-        let drawing = thread.spawn(move || draw(&receiver, options, with_lines))?;
+        let drawing = thread.spawn(move || draw(&receiver, options, out.as_ref()))?;
         Ok(Self { events: Some(sender), drawing: Some(drawing) })
     }
 }
@@ -80,13 +80,12 @@ impl Drop for Live {
     }
 }
 
-fn draw(events: &Receiver<Event>, options: LineOptions, with_lines: bool) {
+fn draw(events: &Receiver<Event>, options: LineOptions, out: Option<&Out>) {
     let screen = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
     screen.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
     let mut lines = Lines::new(options);
     let clock = Clock::system();
     let (mut base_ms, mut at_ms, mut drawn_ms) = (0, 0, 0);
-    let out = Out::stdout();
     loop {
         match events.recv_timeout(REDRAW) {
             Ok(event) => {
@@ -95,7 +94,7 @@ fn draw(events: &Receiver<Event>, options: LineOptions, with_lines: bool) {
                 if lines.view().exit_code.is_some() {
                     screen.set_message("");
                 }
-                if with_lines && !text.is_empty() {
+                if let Some(out) = out.filter(|_| !text.is_empty()) {
                     screen.suspend(|| out.write(&text));
                 }
             }
@@ -146,9 +145,26 @@ fn below(view: &RunView, now_ms: u64) -> Vec<String> {
     rows
 }
 
+/// `PAUSED`, `waits for a promotion`, `waits for an operator, 12 min 3 s left`.
+fn waits(view: &RunView, now_ms: u64) -> Option<String> {
+    let Some((what, until)) = &view.waits else {
+        return (view.stops.last()?.what == "paused").then(|| "PAUSED".to_owned());
+    };
+    let what = match what.as_str() {
+        "promotion" => "waits for a promotion",
+        "resume" => "PAUSED",
+        _ => "waits for an operator",
+    };
+    let left = until.map(|until| format!(", {} left", words::took(until.saturating_sub(now_ms))));
+    Some(format!("{what}{}", left.unwrap_or_default()))
+}
+
 /// `batch 2/4 · 3 running · 5 changed · 1 failed · 32 s`.
 fn summary(view: &RunView, now_ms: u64) -> String {
     let mut parts = Vec::new();
+    if let Some(waits) = waits(view, now_ms) {
+        parts.push(waits);
+    }
     if let Some(play) = view.plays.last() {
         let of = play.batches.len();
         let begun = play.batches.iter().rposition(|batch| batch.state != BatchState::Waiting);

@@ -12,6 +12,8 @@ pub struct Out(Arc<Mutex<Inner>>);
 struct Inner {
     writer: Box<dyn Write + Send>,
     gone: bool,
+    /// Told once, when nobody reads any more.
+    on_gone: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Out {
@@ -22,7 +24,14 @@ impl Out {
 
     /// Any writer.
     pub fn new(writer: Box<dyn Write + Send>) -> Self {
-        Self(Arc::new(Mutex::new(Inner { writer, gone: false })))
+        Self(Arc::new(Mutex::new(Inner { writer, gone: false, on_gone: None })))
+    }
+
+    /// Says what is done when the reader has gone away.
+    #[must_use]
+    pub fn on_gone(self, told: impl FnOnce() + Send + 'static) -> Self {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).on_gone = Some(Box::new(told));
+        self
     }
 
     /// Writes and flushes. After the first error (a closed pipe, a full disk) nothing more is written.
@@ -33,6 +42,11 @@ impl Out {
         }
         let written = inner.writer.write_all(text.as_bytes()).and_then(|()| inner.writer.flush());
         inner.gone = written.is_err();
+        if inner.gone
+            && let Some(told) = inner.on_gone.take()
+        {
+            told();
+        }
     }
 }
 

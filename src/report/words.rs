@@ -38,6 +38,8 @@ pub const FINAL: [HostState; 7] = [
 /// Why something stopped, the end of a sentence.
 pub fn cause(cause: &StopCause) -> String {
     match cause {
+        StopCause::Signal { signal } if signal == "SIGPIPE" => "nobody reads the output any more".to_owned(),
+        StopCause::Signal { signal } if signal == "SIGHUP" => "the terminal was closed (SIGHUP)".to_owned(),
         StopCause::Signal { signal } => format!("{signal} was received"),
         StopCause::Trigger { trigger, host: Some(host) } => {
             format!("trigger “{}” fired on {}", one_line(trigger), one_line(host))
@@ -54,7 +56,17 @@ pub fn cause(cause: &StopCause) -> String {
             "the first hosts rolled back did not regain their health: the change is not the cause".to_owned()
         }
         StopCause::Journal { error } => format!("the journal cannot be written: {}", one_line(error)),
-        StopCause::Operator { uid } => format!("an operator (uid {uid}) said so"),
+        StopCause::Operator { uid, user, reason } => {
+            let who = user.as_deref().map_or_else(|| format!("an operator (uid {uid})"), one_line);
+            match reason {
+                Some(reason) => format!("{who} said so: {}", one_line(reason)),
+                None => format!("{who} said so"),
+            }
+        }
+        StopCause::Rollback { host } => format!("{} could not be put back", one_line(host)),
+        StopCause::Unreadable { trigger, host } => {
+            format!("the condition of trigger “{}” cannot be told on {}", one_line(trigger), one_line(host))
+        }
         StopCause::Budget { disrupted, max_unavailable } => {
             format!("{disrupted} unavailable, {max_unavailable} allowed")
         }
@@ -95,8 +107,30 @@ pub fn then(then: &str) -> String {
         "abort_batch" => "the batch is aborted".to_owned(),
         "fail_host" => "the host fails and is rolled back alone".to_owned(),
         "pause" => "nothing more starts; an operator decides".to_owned(),
+        "keep" => "no further host is rolled back".to_owned(),
         "continue" => "failed hosts are rolled back, the rest is kept".to_owned(),
         other => one_line(other).replace('_', " "),
+    }
+}
+
+/// What a run waits for, and the commands that answer it.
+pub fn waits(what: &str, run: &str) -> String {
+    let run = one_line(run);
+    match what {
+        "promotion" => {
+            format!(
+                "the batch is good: `rollgate promote {run}` lets the next one begin, `rollgate abort {run}` ends the run"
+            )
+        }
+        "failure" => format!(
+            "the batch has failed: `rollgate abort {run}` rolls it back, `rollgate resume {run}` keeps its healthy hosts \
+             and goes on"
+        ),
+        "rollback" => format!(
+            "the hosts put back are not as they were: `rollgate resume {run}` rolls the others back all the same, \
+             `rollgate abort {run}` leaves them"
+        ),
+        _ => format!("`rollgate resume {run}` goes on, `rollgate abort {run}` ends the run"),
     }
 }
 

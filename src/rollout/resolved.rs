@@ -152,10 +152,9 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
         lines.push(format!("Each batch bakes for {}.", span(rollout.bake_time)));
     }
     if rollout.promote == Promote::Manual {
-        lines.push("Each next batch waits for an operator.".to_owned());
+        lines.push("Each next batch waits for `rollgate promote`.".to_owned());
     }
-    lines.push(on_failure(rollout.on_failure).to_owned());
-    lines.push(on_inconclusive(rollout.on_inconclusive).to_owned());
+    lines.extend(stop_sentences(rollout, resolved));
     lines.extend(rollout.probes.iter().map(|probe| {
         format!(
             "Probe {}: every {}, {} a round, {} each; sick at the {} unhealthy round running; inconclusive at the {} \
@@ -188,6 +187,30 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
     lines
 }
 
+/// What stops the run, and what follows.
+fn stop_sentences(rollout: &Rollout, resolved: &Resolved) -> Vec<String> {
+    let mut lines =
+        vec![on_failure(rollout.on_failure).to_owned(), on_inconclusive(rollout.on_inconclusive).to_owned()];
+    let pauses = rollout.on_failure == OnFailure::Pause
+        || rollout.on_inconclusive == OnInconclusive::Pause
+        || rollout.triggers.iter().any(|trigger| trigger.action == TriggerAction::Pause);
+    if pauses {
+        let wait = span(rollout.pause_timeout);
+        lines.push(format!("A pause that nobody answers within {wait} ends with the rollback of its batch."));
+    }
+    let speed = &rollout.rollback;
+    let at_once = count(resolved.rollback_parallel, "host is", "hosts are");
+    let mut line = format!("At most {at_once} rolled back at once");
+    if !speed.min_healthy_time.is_zero() {
+        line.push_str(&format!(", each watched until it has been healthy for {}", span(speed.min_healthy_time)));
+    }
+    lines.push(line + ".");
+    if speed.pauses {
+        lines.push("A rollback that fails pauses the rollback of the other hosts.".to_owned());
+    }
+    lines
+}
+
 /// What a trigger's action does, as the end of a sentence.
 pub(super) fn action(action: TriggerAction) -> &'static str {
     match action {
@@ -202,7 +225,7 @@ fn on_failure(on_failure: OnFailure) -> &'static str {
     match on_failure {
         OnFailure::RollbackBatch => "After an abort every touched host of the batch is rolled back, healthy ones too.",
         OnFailure::RollbackRun => "After an abort every touched host of the run is rolled back, latest batch first.",
-        OnFailure::Pause => "After an abort nothing more starts and an operator decides.",
+        OnFailure::Pause => "After an abort nothing more starts and an operator decides what becomes of the batch.",
         OnFailure::Continue => "Failed hosts are rolled back, the rest of their batch is kept, and the run goes on.",
     }
 }

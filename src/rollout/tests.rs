@@ -88,6 +88,7 @@ fn rollout(probes: Vec<Probe>, triggers: Vec<Trigger>) -> Rollout {
         abort_grace: Duration::from_secs(60),
         rollback_deadline: Duration::from_secs(600),
         keep_undo: Duration::from_secs(1),
+        pause_timeout: Duration::from_secs(3600),
         rollback: RollbackSpeed::default(),
         probes,
         triggers,

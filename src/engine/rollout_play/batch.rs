@@ -32,13 +32,20 @@ impl Driver {
             self.pump().await;
             return;
         }
-        self.starting = true;
-        self.moved = true;
-        self.pump().await;
-        self.starting = false;
-        if self.goes_on() {
-            self.bake().await;
+        loop {
+            self.starting = true;
+            self.moved = true;
+            self.pump().await;
+            self.starting = false;
+            let settled = self.goes_on();
+            if !self.hold().await {
+                return;
+            }
+            if settled && !self.verify_again() {
+                break;
+            }
         }
+        self.bake().await;
     }
 
     fn baseline(&mut self, hosts: &[String]) {
@@ -309,7 +316,8 @@ impl Driver {
             row.cancel = cancel.clone();
             last_step = row.last_step;
         }
-        Watch { policy: self.policy.clone(), phase, lasts, last_step, cancel, wire: self.wire.clone(), only: None }
+        let (policy, wire) = (self.policy.clone(), self.wire.clone());
+        Watch { policy, phase, lasts, last_step, cancel, wire, only: None, settle: Duration::ZERO }
     }
 
     /// A host has been healthy for long enough.
@@ -359,7 +367,8 @@ impl Driver {
             row.cancel.cancel();
             row.inconclusive = Some(why.clone());
             let probe = self.rollout.probes.first().map(|probe| probe.name.clone()).unwrap_or_default();
-            self.inconclusive(probe, host, why, false);
+            let cause = StopCause::Inconclusive { probe, host: host.to_owned() };
+            self.inconclusive(cause, host, why, false);
         }
     }
 
@@ -377,10 +386,26 @@ impl Driver {
             self.settle_aborted(host);
         } else if self.rehearse_if_free(host) {
             // Its probes were ended for this.
-        } else if let Some(why) = self.rows.get(host).and_then(|row| row.inconclusive.clone()) {
+        } else if self.rows.get(host).is_some_and(|row| row.inconclusive.is_some()) {
+            // It holds its place until the run goes on, or is aborted.
             self.budget.set(host, Some(Disruption::Failed));
-            self.set_state(host, HostState::Failed, Some(format!("inconclusive, its change is kept: {why}")));
         }
+    }
+
+    /// Asks hosts again of which it could not be told whether they are healthy; false where there is none.
+    fn verify_again(&mut self) -> bool {
+        let held = |row: &super::row::Row| {
+            row.state == HostState::Verifying && row.doing == Doing::Nothing && row.unit.is_some()
+        };
+        let hosts: Vec<String> = self.rows.iter().filter(|(_, row)| held(row)).map(|(host, _)| host.clone()).collect();
+        for host in &hosts {
+            if let Some(row) = self.rows.get_mut(host) {
+                row.inconclusive = None;
+            }
+            self.budget.set(host, Some(Disruption::Changing));
+            self.verify_within(host, ProbePhase::Verify, self.rollout.min_healthy_time);
+        }
+        !hosts.is_empty()
     }
 
     /// Every probe on all hosts changed so far, for `bake_time`; then all must be healthy (R12, R17).
@@ -396,7 +421,7 @@ impl Driver {
         if self.rollout.probes.is_empty() {
             tokio::select! {
                 () = self.run.clock.sleep(bake) => {}
-                () = self.run.desk.until(Level::Pause) => {}
+                () = self.run.desk.until(Level::Abort) => {}
             }
             return self.pump().await;
         }
@@ -406,18 +431,24 @@ impl Driver {
             self.spawn_watch(host, Doing::Bake, watch);
         }
         self.pump().await;
-        if !self.goes_on() {
-            return;
+        while self.hold().await && self.bake_on(&hosts) {
+            self.pump().await;
         }
-        for host in &hosts {
+    }
+
+    /// Watches those hosts further that the bake did not leave healthy; false where all are.
+    fn bake_on(&mut self, hosts: &[String]) -> bool {
+        let mut any = false;
+        for host in hosts {
             let kept = self
                 .rows
                 .get(host)
                 .is_some_and(|row| matches!(row.state, HostState::Changed | HostState::Healthy) && row.unit.is_some());
             if kept && !self.judge.healthy(host) {
                 self.verify_within(host, ProbePhase::Bake, Duration::ZERO);
+                any = true;
             }
         }
-        self.pump().await;
+        any
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         context::{PlayCx, RunCx},
         domains::domains_of,
         once::Once,
-        stop::{Level, StopRequest},
+        stop::{Level, StopRequest, Waiting},
         unit::Unit,
         watch::{News, Wire},
     },
@@ -82,12 +82,17 @@ pub(crate) struct Driver {
     pub(super) queue: VecDeque<String>,
     pub(super) restored: usize,
     pub(super) regained: usize,
-    pub(super) environment: bool,
+    /// No further host is put back until an operator says so (R18).
+    pub(super) held_back: Option<StopCause>,
+    /// Nobody said so: hosts were left as they are, and an operator is needed.
+    pub(super) gave_up: bool,
     pub(super) aborted: bool,
     /// The level that has been acted upon.
     pub(super) heard: Level,
-    /// The level that this play has asked for; nothing goes on before the dispatcher has written it.
-    asked: Level,
+    /// The turn of what was heard.
+    pub(super) turn: u64,
+    /// Since when the run is paused.
+    pub(super) paused_at: Instant,
     pub(super) lost_before: Vec<String>,
     /// Hosts to be connected or asked for their baseline; at most `forks` at once.
     pub(super) waiting: VecDeque<(String, Prepare)>,
@@ -148,10 +153,12 @@ impl Driver {
             queue: VecDeque::new(),
             restored: 0,
             regained: 0,
-            environment: false,
+            held_back: None,
+            gave_up: false,
             aborted: false,
             heard: Level::None,
-            asked: Level::None,
+            turn: 0,
+            paused_at: Instant::now(),
             lost_before: Vec::new(),
             waiting: VecDeque::new(),
         }
@@ -179,7 +186,7 @@ impl Driver {
         self.pump().await;
         let batches = self.resolved.batches.clone();
         for (index, hosts) in batches.iter().enumerate() {
-            if self.run.desk.stopped().level >= Level::Pause {
+            if !self.hold().await {
                 break;
             }
             self.enter_batch(index);
@@ -228,26 +235,40 @@ impl Driver {
 
     /// Says how the batch ended; false: the play ends with it.
     async fn end_batch(&mut self, index: usize, last: bool) -> bool {
-        let stopped = self.run.desk.stopped();
+        let mut up = self.hold().await;
+        if up && self.rollout.promote == Promote::Manual && !last {
+            // An abort instead puts the batch back: it is not over before it is promoted.
+            self.ask(Waiting::Promotion, None, "").await;
+            up = self.hold().await;
+        }
         let ended =
             |outcome: &str| EventKind::BatchEnded { play: self.index, batch: index, outcome: outcome.to_owned() };
-        if stopped.level >= Level::Abort {
+        if !up {
+            let stopped = self.run.desk.stopped();
             let then = stopped.then.unwrap_or(self.rollout.on_failure);
-            let lasting = matches!(
-                stopped.cause,
-                Some(StopCause::Signal { .. } | StopCause::Operator { .. } | StopCause::Journal { .. })
-            );
-            let goes_on = then == OnFailure::Continue && !lasting && self.failures.exceeded().is_none();
-            self.run.desk.emit(ended(if goes_on { "continued" } else { "aborted" }));
+            let goes_on = stopped.level == Level::Abort
+                && then == OnFailure::Continue
+                && !stopped.lasts()
+                && !self.gave_up
+                && self.failures.exceeded().is_none();
+            let killed = stopped.level == Level::Kill;
+            self.run.desk.emit(ended(if killed {
+                "killed"
+            } else if goes_on {
+                "continued"
+            } else {
+                "aborted"
+            }));
             if goes_on {
+                let held_back = self.held_back.take();
                 self.run.desk.go_on().await;
-                self.heard = Level::None;
-                self.asked = Level::None;
+                self.on_stop();
+                // What did not help this batch is no reason to begin the next one.
+                if let Some(cause) = held_back {
+                    self.ask_to_stop(StopRequest::Pause { cause });
+                }
             }
             return goes_on;
-        }
-        if stopped.level == Level::Pause {
-            return false;
         }
         let promoted: Vec<String> = self.in_state(HostState::Healthy);
         self.run.desk.emit(ended("promoted"));
@@ -255,27 +276,17 @@ impl Driver {
             let why = self.rows.get(&host).and_then(|row| row.reason.clone());
             self.set_state(&host, HostState::Changed, why);
         }
-        if self.rollout.promote == Promote::Manual && !last {
-            let uid = rustix::process::getuid().as_raw();
-            self.ask_to_stop(StopRequest::Pause { cause: StopCause::Operator { uid } });
-            self.run.desk.until(Level::Pause).await;
-        }
         true
     }
 
     /// Asks the run to stop.
     pub(super) fn ask_to_stop(&mut self, request: StopRequest) {
-        let level = match request {
-            StopRequest::Pause { .. } => Level::Pause,
-            StopRequest::Abort { .. } => Level::Abort,
-        };
-        self.asked = self.asked.max(level);
         self.run.desk.stop(request);
     }
 
     /// Whether nothing has told the run to stop.
     pub(super) fn goes_on(&self) -> bool {
-        self.asked == Level::None && self.run.desk.stopped().level == Level::None
+        self.run.desk.is_heeded() && self.run.desk.stopped().level == Level::None
     }
 
     /// Takes in the news that are here already.
@@ -289,16 +300,16 @@ impl Driver {
     pub(super) async fn pump(&mut self) {
         loop {
             self.advance();
-            let settled = self.asked <= self.heard;
+            let settled = self.run.desk.is_heeded() && self.run.desk.stopped().turn == self.turn;
             if settled && self.jobs.is_empty() && self.news.is_empty() && self.next_timer().is_none() {
                 return;
             }
             let timer = [self.next_timer(), self.progress_due()].into_iter().flatten().min();
             let desk = self.run.desk.clone();
-            let heard = self.heard;
+            let (turn, heard) = (self.turn, self.heard);
             tokio::select! {
                 biased;
-                () = desk.above(heard) => self.on_stop(),
+                () = desk.turned(turn, heard) => self.on_stop(),
                 Some((host, news)) = self.news.recv() => self.on_news(&host, news),
                 Some(done) = self.jobs.join_next_with_id() => self.on_job(done),
                 () = sleep_until(timer) => self.on_timer(),
@@ -385,8 +396,7 @@ impl Driver {
                 _ => self.set_state(&host, untouched, Some(why)),
             }
         }
-        // A pause in the last batch leaves its hosts without their bake: an operator looks.
-        let paused = stopped.level == Level::Pause || self.environment || self.held();
+        let paused = self.gave_up || self.held();
         if stopped.level < Level::Kill && !stopped.journal_lost {
             for host in self.order.clone() {
                 let keeps = self.rows.get(&host).is_some_and(|row| match row.state {
@@ -406,7 +416,7 @@ impl Driver {
         self.ends(paused)
     }
 
-    /// The play was aborted with `on_failure: pause`.
+    /// The play was aborted with `on_failure: pause`, and nobody could be waited for.
     fn held(&self) -> bool {
         let stopped = self.run.desk.stopped();
         stopped.level == Level::Abort && stopped.then.unwrap_or(self.rollout.on_failure) == OnFailure::Pause
@@ -421,17 +431,20 @@ impl Driver {
     }
 
     fn ends(mut self, paused: bool) -> PlayEnd {
-        let stop = paused || self.run.desk.stopped().level > Level::None;
+        let stop = paused || self.run.desk.stopped().level > Level::Pause;
         let (mut hosts, mut units) = (Vec::new(), Vec::new());
         for host in &self.order {
             let out = self.is_out(host);
             let Some(row) = self.rows.remove(host) else { continue };
+            let unreachable_before = self.lost_before.contains(host);
+            let mut recap = row.unit.as_ref().map(|unit| unit.recap).unwrap_or_default();
+            recap.unreachable = recap.unreachable.max(u32::from(row.lost));
             hosts.push(HostEnd {
                 host: host.clone(),
                 state: row.state,
                 reason: row.reason,
-                recap: row.unit.as_ref().map(|unit| unit.recap).unwrap_or_default(),
-                unreachable_before: self.lost_before.contains(host),
+                recap,
+                unreachable_before,
                 out,
             });
             units.extend(row.unit.map(|unit| *unit));
@@ -451,7 +464,7 @@ impl Driver {
     }
 }
 
-async fn sleep_until(timer: Option<Instant>) {
+pub(super) async fn sleep_until(timer: Option<Instant>) {
     match timer {
         Some(at) => tokio::time::sleep_until(at.max(Instant::now() + Duration::from_millis(1))).await,
         None => std::future::pending().await,

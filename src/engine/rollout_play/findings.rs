@@ -79,12 +79,14 @@ impl Driver {
         match finding {
             Finding::Fired(fired) => self.on_fired(fired),
             Finding::Inconclusive { probe, host, evidence, environment } => {
-                self.inconclusive(probe, &host, evidence, environment);
+                let cause = StopCause::Inconclusive { probe, host: host.clone() };
+                self.inconclusive(cause, &host, evidence, environment);
             }
             Finding::Unreadable { trigger, host, error } => {
-                let evidence = format!("The condition of trigger '{trigger}' cannot be told: {error}.");
+                let evidence = crate::report::words::ended(&format!("trigger '{trigger}' cannot be told: {error}"));
                 self.run.desk.emit(EventKind::Warning { host: Some(host.clone()), message: evidence.clone() });
-                self.inconclusive(trigger, &host, evidence, false);
+                let cause = StopCause::Unreadable { trigger, host: host.clone() };
+                self.inconclusive(cause, &host, evidence, false);
             }
         }
     }
@@ -130,11 +132,10 @@ impl Driver {
 
     /// It cannot be told whether a host is healthy. What comes from outside host and change never rolls anything back
     /// (rollout.md 2.1, 2.2).
-    pub(super) fn inconclusive(&mut self, probe: String, host: &str, evidence: String, environment: bool) {
+    pub(super) fn inconclusive(&mut self, cause: StopCause, host: &str, evidence: String, environment: bool) {
         if let Some(row) = self.rows.get_mut(host) {
             row.inconclusive.get_or_insert_with(|| evidence.clone());
         }
-        let cause = StopCause::Inconclusive { probe, host: host.to_owned() };
         let request = match self.rollout.on_inconclusive {
             _ if environment => StopRequest::Pause { cause },
             OnInconclusive::Pause => StopRequest::Pause { cause },

@@ -3,6 +3,7 @@
 mod batch;
 mod driver;
 mod findings;
+mod hold;
 mod jobs;
 mod rehearsal;
 mod row;

@@ -7,10 +7,10 @@ use super::{
 use crate::{
     engine::{
         rollback::{RollbackEnd, RollbackPlan},
-        stop::Level,
+        stop::{Level, StopRequest},
         watch::{For, Watch},
     },
-    journal::{EventKind, HostState, ProbePhase, StopCause},
+    journal::{HostState, ProbePhase, StopCause},
     playbook::OnFailure,
     rollout::Disruption,
 };
@@ -20,45 +20,59 @@ use tokio::time::Instant;
 const SUSPECT: usize = 2;
 
 impl Driver {
-    /// The run was told to stop further than before.
+    /// The run was told to stop, or to go on.
     pub(super) fn on_stop(&mut self) {
-        let level = self.run.desk.stopped().level;
-        self.heard = level;
-        match level {
-            Level::None | Level::Pause => {}
-            Level::Abort => {
-                self.starting = false;
-                self.aborted = true;
-                for row in self.rows.values_mut() {
-                    row.healthy = None;
-                    row.deadline = None;
-                    if row.doing != Doing::Rollback {
-                        row.cancel.cancel();
-                    }
-                }
-                // The latest batch first.
-                let mut hosts = self.order.clone();
-                hosts.sort_by_key(|host| std::cmp::Reverse(self.rows.get(host).map_or(0, |row| row.batch)));
-                for host in hosts {
-                    if self.rows.get(&host).is_some_and(|row| row.doing == Doing::Nothing) {
-                        self.settle_aborted(&host);
-                    }
+        let stopped = self.run.desk.stopped();
+        let before = std::mem::replace(&mut self.heard, stopped.level);
+        self.turn = stopped.turn;
+        match stopped.level {
+            Level::None => {
+                // Whoever was held back may start, or be put back, now.
+                self.moved = true;
+                if self.held_back.take().is_some() {
+                    self.restored = 0;
                 }
             }
-            Level::Kill => {
-                self.aborted = true;
-                self.queue.clear();
-                self.jobs.abort_all();
-                for host in self.order.clone() {
-                    let Some(row) = self.rows.get_mut(&host) else { continue };
-                    row.healthy = None;
-                    row.deadline = None;
-                    row.queued = false;
-                    let idle = row.doing == Doing::Nothing && !row.state.is_final();
-                    if idle && row.is_touched() && row.state != HostState::Healthy {
-                        self.set_state(&host, HostState::Unknown, Some("killed".to_owned()));
-                    }
-                }
+            Level::Pause if before == Level::None => self.paused_at = Instant::now(),
+            Level::Pause => {}
+            Level::Abort => self.on_abort(),
+            Level::Kill if before == Level::Kill => {}
+            Level::Kill => self.on_kill(),
+        }
+    }
+
+    fn on_abort(&mut self) {
+        self.starting = false;
+        self.aborted = true;
+        for row in self.rows.values_mut() {
+            row.healthy = None;
+            row.deadline = None;
+            if row.doing != Doing::Rollback {
+                row.cancel.cancel();
+            }
+        }
+        // The latest batch first.
+        let mut hosts = self.order.clone();
+        hosts.sort_by_key(|host| std::cmp::Reverse(self.rows.get(host).map_or(0, |row| row.batch)));
+        for host in hosts {
+            if self.rows.get(&host).is_some_and(|row| row.doing == Doing::Nothing) {
+                self.settle_aborted(&host);
+            }
+        }
+    }
+
+    fn on_kill(&mut self) {
+        self.aborted = true;
+        self.queue.clear();
+        self.jobs.abort_all();
+        for host in self.order.clone() {
+            let Some(row) = self.rows.get_mut(&host) else { continue };
+            row.healthy = None;
+            row.deadline = None;
+            row.queued = false;
+            let idle = row.doing == Doing::Nothing && !row.state.is_final();
+            if idle && row.is_touched() && row.state != HostState::Healthy {
+                self.set_state(&host, HostState::Unknown, Some("killed".to_owned()));
             }
         }
     }
@@ -91,6 +105,8 @@ impl Driver {
             let why = if row.state == HostState::Running { self.why_not() } else { "aborted".to_owned() };
             self.clear_budget(host);
             self.set_state(host, state, Some(why));
+        } else if self.undecided() && !row.sick {
+            // It stays as it is until an operator, or time, has decided.
         } else if self.in_scope(row) {
             let why = row.reason.clone();
             self.enqueue_rollback(host, why);
@@ -112,6 +128,13 @@ impl Driver {
         self.set_state(host, state, Some("killed".to_owned()));
     }
 
+    /// `on_failure: pause`, and nobody has decided yet (R6).
+    pub(super) fn undecided(&self) -> bool {
+        let stopped = self.run.desk.stopped();
+        let then = stopped.then.unwrap_or(self.rollout.on_failure);
+        stopped.level == Level::Abort && then == OnFailure::Pause && !stopped.journal_lost && !self.gave_up
+    }
+
     /// Whether an abort puts this host back.
     fn in_scope(&self, row: &Row) -> bool {
         let then = self.run.desk.stopped().then.unwrap_or(self.rollout.on_failure);
@@ -119,7 +142,8 @@ impl Driver {
             OnFailure::RollbackRun => true,
             OnFailure::RollbackBatch => row.batch == self.batch || row.sick,
             OnFailure::Continue => row.sick || !matches!(row.state, HostState::Healthy | HostState::Changed),
-            OnFailure::Pause => false,
+            // A host that has failed is put back at once, whatever becomes of the others (R5).
+            OnFailure::Pause => row.sick && !self.run.desk.stopped().journal_lost,
         }
     }
 
@@ -145,7 +169,7 @@ impl Driver {
             let busy = reverting().count();
             let trying = reverting().filter(|row| !row.lost).count();
             let proven = self.regained > 0 || self.rollout.probes.is_empty();
-            if self.environment || busy >= self.resolved.rollback_parallel {
+            if self.held_back.is_some() || busy >= self.resolved.rollback_parallel {
                 return;
             }
             // Hosts out of reach hold up nobody.
@@ -163,7 +187,8 @@ impl Driver {
         let reason = row.reason.clone();
         self.budget.set(host, Some(Disruption::Reverting));
         self.set_state(host, HostState::RollingBack, reason);
-        let watch = Watch { only: Some(only), ..self.watch(host, ProbePhase::Rollback, For::Ever) };
+        let settle = self.rollout.rollback.min_healthy_time;
+        let watch = Watch { only: Some(only), settle, ..self.watch(host, ProbePhase::Rollback, For::Ever) };
         let until = Instant::now() + self.rollout.rollback_deadline;
         self.spawn_rollback(host, RollbackPlan { until, regain: self.rollout.healthy_deadline, watch });
     }
@@ -193,6 +218,9 @@ impl Driver {
             RollbackEnd::Failed(why) => {
                 self.budget.set(host, Some(Disruption::Failed));
                 self.set_state(host, HostState::RollbackFailed, Some(why));
+                if self.rollout.rollback.pauses {
+                    self.hold_back(StopCause::Rollback { host: host.to_owned() });
+                }
             }
             RollbackEnd::Unknown(why) => {
                 self.budget.set(host, Some(Disruption::Unknown));
@@ -201,13 +229,25 @@ impl Driver {
         }
     }
 
-    /// The change was not the cause: no further host is put back, and an operator decides (R18).
+    /// The change was not the cause: no further host is put back before an operator has looked (R18).
     fn suspect(&mut self) {
-        if self.regained > 0 || self.restored < SUSPECT || self.environment {
-            return;
+        let others = self.rows.values().any(|row| row.queued || row.doing != Doing::Nothing);
+        let enough = self.restored >= SUSPECT || !others;
+        if self.regained == 0 && enough {
+            self.hold_back(StopCause::Environment);
         }
-        self.environment = true;
-        self.run.desk.emit(EventKind::Paused { cause: StopCause::Environment });
+    }
+
+    fn hold_back(&mut self, cause: StopCause) {
+        if self.held_back.is_none() {
+            self.held_back = Some(cause.clone());
+            self.ask_to_stop(StopRequest::Pause { cause });
+        }
+    }
+
+    /// Nobody has said that the rest is to be rolled back: it stays as it is.
+    pub(super) fn give_up(&mut self) {
+        self.gave_up = true;
         for host in std::mem::take(&mut self.queue) {
             if let Some(row) = self.rows.get_mut(&host) {
                 row.queued = false;

@@ -1,6 +1,7 @@
 //! The engine over fleets made for tests: hosts that follow a script in paused time, and real agents in sandboxes.
 
 mod budgets;
+mod control;
 mod dispatcher;
 mod faults;
 mod language;

@@ -5,7 +5,7 @@ use super::{
     support::{Log, Outcome, Project, Seen},
 };
 use crate::{
-    engine::Signal,
+    engine::{Command, Order, Signal},
     journal::{EventKind, HostState, StopCause},
 };
 use proptest::prelude::*;
@@ -25,8 +25,10 @@ struct Case {
     on_failure: &'static str,
     bake: u64,
     action: &'static str,
-    /// When an operator presses Ctrl-C, in seconds since the last time.
-    signals: Vec<u64>,
+    manual: bool,
+    rollback: &'static str,
+    /// What an operator says, and when, in seconds since the last time.
+    words: Vec<(u64, Signal)>,
 }
 
 impl Case {
@@ -47,6 +49,9 @@ impl Case {
     rollback_deadline: 60s
     bake_time: {}s
     on_failure: {}
+    promote: {}
+    pause_timeout: 50s
+    rollback: {}
     probes:
       - name: alive
         command: look
@@ -79,6 +84,8 @@ impl Case {
             self.max_fail,
             self.bake,
             self.on_failure,
+            if self.manual { "manual" } else { "auto" },
+            self.rollback,
             self.action,
         )
     }
@@ -93,14 +100,20 @@ impl Case {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         let (sender, signals) = mpsc::channel(4);
-        let times = self.signals.clone();
+        let words = self.words.clone();
         let outcome = runtime.block_on(async {
             let operator = async {
-                for wait in times {
+                for (wait, word) in words {
                     tokio::time::sleep(Duration::from_secs(wait)).await;
-                    let _ = sender.send(Signal::Interrupt).await;
+                    let _ = sender.send(word).await;
                 }
-                std::future::pending::<()>().await;
+                // Nothing waits for ever: in the end somebody answers.
+                loop {
+                    for command in [Command::Promote, Command::Resume] {
+                        tokio::time::sleep(Duration::from_secs(70)).await;
+                        let _ = sender.send(said(command)).await;
+                    }
+                }
             };
             tokio::select! {
                 outcome = project.run_with(|_| fleet.clone(), &log, signals) => outcome,
@@ -109,6 +122,21 @@ impl Case {
         });
         (outcome, fleet)
     }
+}
+
+fn said(command: Command) -> Signal {
+    Signal::Order(Order { command, cause: StopCause::Operator { uid: 0, user: None, reason: None } })
+}
+
+fn word() -> impl Strategy<Value = Signal> {
+    prop_oneof![
+        4 => Just(Signal::Interrupt),
+        1 => Just(Signal::Hangup),
+        2 => Just(said(Command::Pause)),
+        2 => Just(said(Command::Resume)),
+        1 => Just(said(Command::Abort)),
+        2 => Just(said(Command::Promote)),
+    ]
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -151,10 +179,14 @@ fn case() -> impl Strategy<Value = Case> {
         prop::sample::select(vec!["rollback_batch", "rollback_run", "pause", "continue"]),
         prop::sample::select(vec![0_u64, 9]),
         prop::sample::select(vec!["abort_batch", "fail_host", "rollback_run", "pause"]),
-        prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(0_u64..30, 1..4)],
+        (
+            prop::bool::weighted(0.2),
+            prop::sample::select(vec!["{}", "{max_parallel: 1, on_failure: pause}", "{min_healthy_time: 5s}"]),
+        ),
+        prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec((0_u64..30, word()), 1..6)],
     )
         .prop_map(
-            |(scripts, batches, max_unavailable, max_parallel, max_fail, on_failure, bake, action, signals)| Case {
+            |(
                 scripts,
                 batches,
                 max_unavailable,
@@ -163,7 +195,20 @@ fn case() -> impl Strategy<Value = Case> {
                 on_failure,
                 bake,
                 action,
-                signals,
+                (manual, rollback),
+                words,
+            )| Case {
+                scripts,
+                batches,
+                max_unavailable,
+                max_parallel,
+                max_fail,
+                on_failure,
+                bake,
+                action,
+                manual,
+                rollback,
+                words,
             },
         )
 }
@@ -235,6 +280,28 @@ fn nothing_begins_after_an_abort(run: &Outcome) -> Result<(), TestCaseError> {
                 prop_assert!(!aborted, "{host} was started after the abort");
             }
             EventKind::BatchStarted { .. } => prop_assert!(!aborted, "a batch began after the abort"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn nothing_begins_while_the_run_is_paused_or_waits(run: &Outcome) -> Result<(), TestCaseError> {
+    let (mut paused, mut unpromoted) = (false, false);
+    for kind in run.kinds() {
+        match kind {
+            EventKind::Paused { .. } => paused = true,
+            EventKind::Waits { what, .. } if what == "promotion" => unpromoted = true,
+            EventKind::Resumed { .. } => paused = false,
+            // The next batch of `continue`, or none.
+            EventKind::Aborted { .. } => (paused, unpromoted) = (false, false),
+            EventKind::Promoted { .. } => unpromoted = false,
+            EventKind::BatchStarted { .. } => {
+                prop_assert!(!paused && !unpromoted, "a batch began: {paused} {unpromoted}");
+            }
+            EventKind::HostChanged { host, state: HostState::Running, .. } => {
+                prop_assert!(!paused && !unpromoted, "{host} began: {paused} {unpromoted}");
+            }
             _ => {}
         }
     }
@@ -326,8 +393,8 @@ fn the_exit_code_is_right(run: &Outcome) -> Result<(), TestCaseError> {
     }
     if code == 0 {
         prop_assert!(!has(&[HostState::NeverStarted]), "good, though a host was never started");
-        let stopped = run.kinds().any(|kind| matches!(kind, EventKind::Aborted { .. } | EventKind::Paused { .. }));
-        prop_assert!(!stopped, "good, though the run was stopped");
+        let aborted = run.kinds().any(|kind| matches!(kind, EventKind::Aborted { .. }));
+        prop_assert!(!aborted, "good, though the run was aborted");
     }
     Ok(())
 }
@@ -336,7 +403,10 @@ fn the_exit_code_is_right(run: &Outcome) -> Result<(), TestCaseError> {
 fn max_fail_is_exact(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
     for kind in run.kinds() {
         if let EventKind::Aborted { cause: StopCause::Failures { failed, tolerated }, .. } = kind {
-            prop_assert_eq!((*failed, *tolerated), (case.max_fail + 1, case.max_fail), "at the first one too many");
+            // An operator who lets a failed batch go on tolerates what has failed so far.
+            let forgiven = run.kinds().any(|kind| matches!(kind, EventKind::Resumed { .. }));
+            let exact = (*failed, *tolerated) == (case.max_fail + 1, case.max_fail);
+            prop_assert!(exact || (forgiven && *failed == tolerated + 1), "at {failed}, {tolerated} tolerated");
         }
     }
     Ok(())
@@ -351,6 +421,7 @@ proptest! {
         each_host_ends_in_one_state(&case, &run)?;
         every_mutation_follows_its_intent(&run)?;
         nothing_begins_after_an_abort(&run)?;
+        nothing_begins_while_the_run_is_paused_or_waits(&run)?;
         the_budget_holds(&case, &run)?;
         batches_come_in_order(&case, &run)?;
         states_are_true(&case, &run, &fleet)?;

@@ -40,7 +40,9 @@ impl RunView {
             | EventKind::Paused { .. }
             | EventKind::Resumed { .. }
             | EventKind::Aborted { .. }
-            | EventKind::Killed { .. } => self.stop(event),
+            | EventKind::Killed { .. }
+            | EventKind::Waits { .. }
+            | EventKind::Promoted { .. } => self.stop(event),
             EventKind::Warning { host, message } => self.warnings.push((host.clone(), message.clone())),
             EventKind::StepIntent { .. } | EventKind::StepResult { .. } | EventKind::StepSkipped { .. } => {
                 self.step(event);
@@ -132,6 +134,12 @@ impl RunView {
 
     fn stop(&mut self, event: &Event) {
         let at = event.at;
+        self.waits = match &event.kind {
+            EventKind::Waits { play: _, what, timeout_ms, then: _ } => {
+                Some((what.clone(), timeout_ms.map(|ms| event.elapsed_ms + ms)))
+            }
+            _ => None,
+        };
         let mut push = |what, cause: &StopCause, evidence: &str, then: &str| {
             let (evidence, then) = (evidence.to_owned(), then.to_owned());
             self.stops.push(StopView { at, what, cause: cause.clone(), evidence, then });

@@ -80,7 +80,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
         }),
         host().prop_map(|host| EventKind::RollbackIntent { play: 0, host, txn: "t".to_owned(), attempt: 1 }),
         Just(EventKind::Paused { cause: StopCause::Environment }),
-        Just(EventKind::Resumed { cause: StopCause::Operator { uid: 0 } }),
+        Just(EventKind::Resumed { cause: StopCause::Operator { uid: 0, user: None, reason: None } }),
         host().prop_map(|host| EventKind::Warning { host: Some(host), message: "w".to_owned() }),
         host().prop_map(|host| EventKind::RunEnded {
             exit_code: 2,

@@ -25,6 +25,8 @@ pub struct RunView {
     pub order: Vec<String>,
     /// Triggers that fired.
     pub triggers: Vec<TriggerView>,
+    /// What an operator is waited for, and until when, in milliseconds of the run.
+    pub waits: Option<(String, Option<u64>)>,
     /// Pauses, resumptions, aborts and kills.
     pub stops: Vec<StopView>,
     /// Rehearsals of the rollback.

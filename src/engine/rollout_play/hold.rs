@@ -1,0 +1,112 @@
+//! Where a play waits: for the end of a pause, for a promotion, for what becomes of an aborted batch.
+
+use super::driver::Driver;
+use crate::{
+    clock::millis,
+    engine::stop::{Decision, Level, StopRequest, Waiting},
+    journal::{EventKind, StopCause},
+    playbook::OnFailure,
+};
+use tokio::time::Instant;
+
+impl Driver {
+    /// Waits while the run is paused: hosts in flight finish, none starts. Then what `on_failure: pause` and a rollback
+    /// that does not help wait for. False: the run was aborted or killed.
+    pub(super) async fn hold(&mut self) -> bool {
+        loop {
+            self.pump().await;
+            let stopped = self.run.desk.stopped();
+            if stopped.journal_lost || stopped.level == Level::Kill {
+                return stopped.level == Level::None;
+            }
+            if self.held_back.is_some() && !self.gave_up && !self.queue.is_empty() {
+                self.ask_about_the_rest().await;
+                continue;
+            }
+            match stopped.level {
+                Level::None => return true,
+                Level::Pause => self.wait_while_paused().await,
+                Level::Abort if self.undecided() => self.ask_about_the_batch().await,
+                Level::Abort | Level::Kill => return false,
+            }
+        }
+    }
+
+    /// Nothing is under way any more: waits for the end of the pause. One that the run made itself ends after
+    /// `pause_timeout` as if its batch had failed.
+    async fn wait_while_paused(&mut self) {
+        let stopped = self.run.desk.stopped();
+        let limit = (!stopped.by_operator()).then_some(self.rollout.pause_timeout);
+        let environment = matches!(stopped.cause, Some(StopCause::Environment | StopCause::Rollback { .. }));
+        let then = if environment { "end" } else { "rollback_batch" };
+        self.run.desk.emit(self.waits("resume", limit.map(|limit| self.paused_at + limit), then));
+        let desk = self.run.desk.clone();
+        tokio::select! {
+            () = desk.turned(self.turn, self.heard) => {}
+            () = super::driver::sleep_until(limit.map(|limit| self.paused_at + limit)) => {
+                if environment {
+                    self.gave_up = true;
+                }
+                let then = if environment { OnFailure::Pause } else { OnFailure::RollbackBatch };
+                self.ask_to_stop(self.timed_out(then));
+            }
+        }
+    }
+
+    /// `on_failure: pause`: what becomes of the batch (R6). Failed hosts are put back already.
+    async fn ask_about_the_batch(&mut self) {
+        let until = Instant::now() + self.rollout.pause_timeout;
+        match self.ask(Waiting::Failure, Some(until), "rollback_batch").await {
+            Some(Decision::GoOn) => self.failures.forgive(),
+            Some(Decision::Abort) => {}
+            None => self.ask_to_stop(self.timed_out(OnFailure::RollbackBatch)),
+        }
+    }
+
+    /// The first hosts put back are not as healthy as before, or one could not be put back: whether the others are to
+    /// be put back all the same (R18).
+    async fn ask_about_the_rest(&mut self) {
+        let until = Instant::now() + self.rollout.pause_timeout;
+        match self.ask(Waiting::Rollback, Some(until), "end").await {
+            Some(Decision::GoOn) => (self.held_back, self.restored) = (None, 0),
+            Some(Decision::Abort) | None => {
+                self.give_up();
+                if self.run.desk.stopped().level < Level::Abort {
+                    self.ask_to_stop(self.timed_out(OnFailure::Pause));
+                }
+            }
+        }
+    }
+
+    /// Asks an operator. None: nobody has answered in time, or the run was killed.
+    pub(super) async fn ask(&mut self, waiting: Waiting, until: Option<Instant>, then: &str) -> Option<Decision> {
+        let what = match waiting {
+            Waiting::Promotion => "promotion",
+            Waiting::Failure => "failure",
+            Waiting::Rollback => "rollback",
+        };
+        let desk = self.run.desk.clone();
+        desk.wait(waiting, self.waits(what, until, then)).await;
+        tokio::select! {
+            biased;
+            decision = desk.decision() => decision,
+            () = super::driver::sleep_until(until) => {
+                if waiting != Waiting::Failure {
+                    desk.decided();
+                }
+                None
+            }
+        }
+    }
+
+    fn waits(&self, what: &str, until: Option<Instant>, then: &str) -> EventKind {
+        let timeout_ms = until.map(|until| millis(until.saturating_duration_since(Instant::now())));
+        let then = if until.is_some() { then.to_owned() } else { String::new() };
+        EventKind::Waits { play: self.index, what: what.to_owned(), timeout_ms, then }
+    }
+
+    fn timed_out(&self, then: OnFailure) -> StopRequest {
+        let cause = StopCause::Deadline { deadline: "pause_timeout".to_owned(), host: None };
+        StopRequest::Abort { cause, evidence: "Nobody has said how the run goes on.".to_owned(), then: Some(then) }
+    }
+}
