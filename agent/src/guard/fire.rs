@@ -1,12 +1,11 @@
 //! Firing: fencing the host, reverting it and comparing, with everything on record.
 
 use super::clock::Now;
+use super::hung;
 use super::record::{Guard, GuardLock};
 use crate::protocol::{GuardCause, GuardFired, GuardReport, GuardState, RevertReport, RevertedStep};
 use crate::serve::Control;
-use crate::undo::{
-    Accounts, Generation, HostLock, Revert, Scope, Transaction, TxnState, UndoError, now_ms, revert, verify,
-};
+use crate::undo::{Accounts, Generation, Revert, Scope, Transaction, TxnState, UndoError, now_ms, revert, verify};
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,7 +37,10 @@ pub(super) struct Fire<'a> {
 impl Fire<'_> {
     /// Waits for the host's lock, decides, and reverts.
     pub(super) fn fire(&self) -> Result<Shot, UndoError> {
-        let _host = HostLock::take(self.state_dir, &Control::default())?;
+        let patience = self.known.map_or(0, |known| known.record.revert_budget_ms);
+        let patience = Duration::from_millis(patience).max(hung::LEAST);
+        let is_step = || Ok(self.transaction.standing()?.state == TxnState::Open);
+        let _host = hung::take_lock(self.state_dir, patience, is_step)?;
         let dir = &self.transaction.dir;
         let mut guard = {
             let _lock = GuardLock::take(dir)?;

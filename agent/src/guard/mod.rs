@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod fire;
 mod form;
+mod hung;
 mod lease;
 mod local;
 mod notify;

@@ -40,6 +40,16 @@ impl HostLock {
         }
     }
 
+    /// Says in the lock file who holds it.
+    fn sign(fd: &OwnedFd) -> Result<(), UndoError> {
+        let Some(own) = LockHolder::of(std::process::id()) else { return Ok(()) };
+        let text = format!("{} {}\n", own.pid, own.started);
+        rustix::fs::ftruncate(fd, 0).map_err(std::io::Error::from)?;
+        // A full disk keeps nobody from the lock.
+        let _unsigned = rustix::io::pwrite(fd, text.as_bytes(), 0);
+        Ok(())
+    }
+
     /// Takes the lock if nobody holds it.
     ///
     /// # Errors
@@ -49,10 +59,46 @@ impl HostLock {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(std::io::Error::from)?;
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(fd))),
+            Ok(()) => {
+                Self::sign(&fd)?;
+                Ok(Some(Self(fd)))
+            }
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(std::io::Error::from(error).into()),
         }
+    }
+}
+
+/// Who holds a host's lock, as the lock file says: worth something only while the lock is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LockHolder {
+    /// Its process.
+    pub(crate) pid: i32,
+    /// When that process started, in the kernel's own count, so that a number used again is not taken for it.
+    started: String,
+}
+
+impl LockHolder {
+    fn of(pid: u32) -> Option<Self> {
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold spaces and brackets; field 22 counts from after it.
+        let started = stat.rsplit(')').next()?.split_whitespace().nth(19)?.to_owned();
+        Some(Self { pid: i32::try_from(pid).ok()?, started })
+    }
+
+    /// Signs for another process.
+    #[cfg(test)]
+    pub(crate) fn sign_as(pid: u32, lock: &Path) {
+        if let Some(holder) = Self::of(pid) {
+            let _unsigned = fs_err::write(lock, format!("{pid} {}", holder.started));
+        }
+    }
+
+    /// The living process that holds the lock; none if nobody does, or it cannot be told.
+    pub(crate) fn find(state_dir: &Path) -> Option<Self> {
+        let text = fs_err::read_to_string(state_dir.join("lock")).ok()?;
+        let (pid, started) = text.trim().split_once(' ')?;
+        Self::of(pid.parse().ok()?).filter(|found| found.started == started)
     }
 }
 

@@ -29,5 +29,5 @@ pub use txn::{Transaction, is_txn_id, prune};
 pub use unit::{UnitState, unit_state};
 pub use verify::verify;
 
-pub(crate) use fence::write_json;
+pub(crate) use fence::{LockHolder, write_json};
 pub(crate) use txn::{make_private, read_json};
