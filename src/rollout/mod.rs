@@ -16,6 +16,8 @@ mod trigger;
 pub mod verdict;
 
 #[cfg(test)]
+pub(crate) mod histories;
+#[cfg(test)]
 mod tests;
 
 pub use budget::{Budget, Disruption, Failures, Spent};

@@ -47,7 +47,7 @@ fn probe(name: &str, target: ProbeTarget) -> Probe {
     }
 }
 
-fn command(name: &str) -> Probe {
+pub(super) fn command(name: &str) -> Probe {
     probe(name, ProbeTarget::Command(template("true")))
 }
 
@@ -56,7 +56,7 @@ fn http(success_when: Option<&str>) -> Probe {
     Probe { success_when: success_when.map(template), ..probe("health", target) }
 }
 
-fn trigger(when: &str) -> Trigger {
+pub(super) fn trigger(when: &str) -> Trigger {
     Trigger {
         name: "t".to_owned(),
         place: place(),
@@ -68,7 +68,7 @@ fn trigger(when: &str) -> Trigger {
     }
 }
 
-fn rollout(probes: Vec<Probe>, triggers: Vec<Trigger>) -> Rollout {
+pub(super) fn rollout(probes: Vec<Probe>, triggers: Vec<Trigger>) -> Rollout {
     Rollout {
         place: place(),
         batches: vec![Size::Count(2)],
@@ -168,7 +168,7 @@ fn an_empty_loop_measures_nothing() {
     assert_eq!((verdict, evidence.detail.as_str()), (NoData, "nothing was measured"));
 }
 
-fn evidence(verdicts: &[Verdict]) -> Evidence {
+pub(super) fn evidence(verdicts: &[Verdict]) -> Evidence {
     let healthy = verdicts.iter().filter(|v| **v == Healthy).count();
     Evidence {
         samples: u32::try_from(verdicts.len()).unwrap(),

@@ -5,6 +5,7 @@ mod control;
 mod dispatcher;
 mod faults;
 mod language;
+mod laws;
 mod model;
 mod rehearsal;
 mod rollout;

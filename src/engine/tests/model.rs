@@ -1,48 +1,85 @@
 //! The run as a model: random faults and verdicts, and what must hold whatever they are.
 
 use super::{
+    laws::*,
     script::{Health, Script, ScriptFleet, StepFault},
-    support::{Log, Outcome, Project, Seen},
+    support::{Log, Outcome, Project},
 };
 use crate::{
     engine::{Command, Order, Signal},
-    journal::{EventKind, HostState, StopCause},
+    journal::StopCause,
+    playbook::Size,
+    rollout::histories::cases,
 };
 use proptest::prelude::*;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 #[derive(Debug, Clone)]
-struct Case {
-    scripts: Vec<Script>,
-    batches: Vec<usize>,
-    max_unavailable: Option<usize>,
-    max_parallel: Option<usize>,
-    max_fail: usize,
-    on_failure: &'static str,
-    bake: u64,
-    action: &'static str,
-    manual: bool,
-    rollback: &'static str,
+pub(super) struct Case {
+    pub(super) scripts: Vec<Script>,
+    pub(super) batches: Vec<Size>,
+    pub(super) max_unavailable: Option<Size>,
+    /// How many failure domains; none: no `failure_domain`.
+    pub(super) racks: Option<usize>,
+    pub(super) ramp: bool,
+    pub(super) rehearse: bool,
+    pub(super) progress: Option<u64>,
+    pub(super) max_fail_percentage: Option<u8>,
+    pub(super) max_parallel: Option<usize>,
+    pub(super) max_fail: usize,
+    pub(super) on_failure: &'static str,
+    pub(super) bake: u64,
+    pub(super) action: &'static str,
+    pub(super) manual: bool,
+    pub(super) rollback: &'static str,
     /// What an operator says, and when, in seconds since the last time.
-    words: Vec<(u64, Signal)>,
+    pub(super) words: Vec<(u64, Signal)>,
 }
 
 impl Case {
-    fn hosts(&self) -> Vec<String> {
+    pub(super) fn hosts(&self) -> Vec<String> {
         (0..self.scripts.len()).map(|n| format!("h{n}")).collect()
+    }
+
+    pub(super) fn rack(&self, host: &str) -> Option<usize> {
+        let n: usize = host.trim_start_matches('h').parse().expect("a number");
+        self.racks.map(|racks| n % racks)
+    }
+
+    pub(super) fn cut(&self) -> Vec<Vec<String>> {
+        crate::rollout::batches(&self.batches, &self.hosts())
+    }
+
+    pub(super) fn largest(&self) -> usize {
+        self.cut().iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// How many of so many hosts may be disrupted.
+    pub(super) fn limit(&self, of: usize) -> usize {
+        self.max_unavailable.map_or(self.largest(), |size| crate::rollout::speed(size, of))
     }
 
     fn playbook(&self) -> String {
         let optional = |key: &str, value: Option<usize>| value.map(|n| format!("    {key}: {n}\n")).unwrap_or_default();
+        let shown = |size: &Size| match size {
+            Size::Count(count) => count.to_string(),
+            Size::Percent(percent) => format!("'{percent}%'"),
+        };
+        let batches: Vec<String> = self.batches.iter().map(shown).collect();
+        let more = [
+            self.max_unavailable.as_ref().map(|size| format!("    max_unavailable: {}\n", shown(size))),
+            self.racks.map(|_| "    failure_domain: rack\n".to_owned()),
+            self.ramp.then(|| "    ramp: true\n".to_owned()),
+            self.rehearse.then(|| "    rehearse: true\n".to_owned()),
+            self.progress.map(|seconds| format!("    progress_deadline: {seconds}s\n")),
+        ];
+        let percent = self.max_fail_percentage.map(|p| format!("  max_fail_percentage: {p}\n")).unwrap_or_default();
         format!(
             "- hosts: all
   gather_facts: false
-  rollout:
-    batches: {:?}
+{percent}  rollout:
+    batches: [{}]
 {}{}    max_fail: {}
     min_healthy_time: 4s
     healthy_deadline: 40s
@@ -62,6 +99,9 @@ impl Case {
       - name: sick
         when: alive.consecutive_failures >= 3
         action: {}
+      - name: only told
+        when: alive.consecutive_failures >= 1
+        mode: dry_run
   tasks:
     - name: Look
       command: look
@@ -78,8 +118,8 @@ impl Case {
       command: change three
       accept_irreversible: true
 ",
-            self.batches,
-            optional("max_unavailable", self.max_unavailable),
+            batches.join(", "),
+            more.into_iter().flatten().collect::<String>(),
             optional("max_parallel", self.max_parallel),
             self.max_fail,
             self.bake,
@@ -91,7 +131,12 @@ impl Case {
     }
 
     fn run(&self) -> (Outcome, std::sync::Arc<ScriptFleet>) {
-        let mut project = Project::new(&self.playbook(), &self.hosts().join("\n"));
+        let line = |host: &String| match self.rack(host) {
+            Some(rack) => format!("{host} rack=r{rack}"),
+            None => host.clone(),
+        };
+        let inventory: Vec<String> = self.hosts().iter().map(line).collect();
+        let mut project = Project::new(&self.playbook(), &inventory.join("\n"));
         // Time is paused: the journal's thread would look like idleness. Its order is that of the events.
         project.journal = false;
         let log = Log::default();
@@ -169,13 +214,25 @@ fn script() -> impl Strategy<Value = Script> {
         })
 }
 
+fn size() -> impl Strategy<Value = Size> {
+    prop_oneof![3 => (1_usize..5).prop_map(Size::Count), 1 => (1_u8..=100).prop_map(|percent| Size::Percent(percent.into()))]
+}
+
 fn case() -> impl Strategy<Value = Case> {
+    let speeds = (
+        prop::collection::vec(size(), 1..3),
+        prop::option::of(size()),
+        prop::option::of(1_usize..4),
+        prop::option::of(1_usize..4),
+        prop::bool::weighted(0.25),
+        prop::bool::weighted(0.25),
+        prop::option::weighted(0.25, 41_u64..90),
+    );
+    let tolerances = (0_usize..4, prop::option::weighted(0.25, 0_u8..60));
     (
         prop::collection::vec(script(), 1..9),
-        prop::collection::vec(1_usize..5, 1..3),
-        prop::option::of(1_usize..4),
-        prop::option::of(1_usize..4),
-        0_usize..4,
+        speeds,
+        tolerances,
         prop::sample::select(vec!["rollback_batch", "rollback_run", "pause", "continue"]),
         prop::sample::select(vec![0_u64, 9]),
         prop::sample::select(vec!["abort_batch", "fail_host", "rollback_run", "pause"]),
@@ -188,232 +245,39 @@ fn case() -> impl Strategy<Value = Case> {
         .prop_map(
             |(
                 scripts,
-                batches,
-                max_unavailable,
-                max_parallel,
-                max_fail,
+                speeds,
+                (max_fail, max_fail_percentage),
                 on_failure,
                 bake,
                 action,
                 (manual, rollback),
                 words,
-            )| Case {
-                scripts,
-                batches,
-                max_unavailable,
-                max_parallel,
-                max_fail,
-                on_failure,
-                bake,
-                action,
-                manual,
-                rollback,
-                words,
+            )| {
+                let (batches, max_unavailable, max_parallel, racks, ramp, rehearse, progress) = speeds;
+                Case {
+                    scripts,
+                    batches,
+                    max_unavailable,
+                    racks,
+                    ramp,
+                    rehearse,
+                    progress,
+                    max_fail_percentage,
+                    max_parallel,
+                    max_fail,
+                    on_failure,
+                    bake,
+                    action,
+                    manual,
+                    rollback,
+                    words,
+                }
             },
         )
 }
 
-/// The states that the events tell, and the most hosts disrupted at any moment by what the events tell.
-#[derive(Default)]
-struct Told {
-    states: BTreeMap<String, HostState>,
-    started: BTreeSet<String>,
-}
-
-impl Told {
-    fn disrupted(&self) -> usize {
-        let disrupted = |host: &&String| {
-            matches!(
-                self.states.get(*host),
-                Some(HostState::Running | HostState::Verifying | HostState::RollbackFailed | HostState::Unknown)
-            )
-        };
-        self.started.iter().filter(disrupted).count()
-    }
-}
-
-fn each_host_ends_in_one_state(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
-    let hosts: Vec<String> = run.outcome.hosts.iter().map(|host| host.host.clone()).collect();
-    prop_assert_eq!(hosts, case.hosts());
-    for host in &run.outcome.hosts {
-        prop_assert!(host.state.is_final(), "{} ends as {:?}", host.host, host.state);
-    }
-    Ok(())
-}
-
-fn every_mutation_follows_its_intent(run: &Outcome) -> Result<(), TestCaseError> {
-    let mut permitted: BTreeMap<String, usize> = BTreeMap::new();
-    for seen in &run.log {
-        match seen {
-            Seen::Event(event) => match &event.kind {
-                EventKind::StepIntent { id, .. } => *permitted.entry(id.host.clone()).or_default() += 1,
-                EventKind::RollbackIntent { host, .. } => {
-                    permitted.insert(format!("revert {host}"), 1);
-                }
-                EventKind::TxnOpened { host, .. } => {
-                    permitted.insert(format!("open {host}"), 1);
-                }
-                _ => {}
-            },
-            Seen::Call { host, call } if call.starts_with("task") => {
-                let left = permitted.entry(host.clone()).or_default();
-                prop_assert!(*left > 0, "{host} ran `{call}` without an intent");
-                *left -= 1;
-            }
-            Seen::Call { host, call } if call == "revert" || call == "open" => {
-                prop_assert!(permitted.contains_key(&format!("{call} {host}")), "{host}: {call} without an intent");
-            }
-            Seen::Call { .. } => {}
-        }
-    }
-    Ok(())
-}
-
-fn nothing_begins_after_an_abort(run: &Outcome) -> Result<(), TestCaseError> {
-    let mut aborted = false;
-    for kind in run.kinds() {
-        match kind {
-            EventKind::Aborted { .. } => aborted = true,
-            EventKind::BatchEnded { outcome, .. } if outcome == "continued" => aborted = false,
-            EventKind::StepIntent { id, .. } => prop_assert!(!aborted, "{} began a step after the abort", id.host),
-            EventKind::HostChanged { host, state: HostState::Running, .. } => {
-                prop_assert!(!aborted, "{host} was started after the abort");
-            }
-            EventKind::BatchStarted { .. } => prop_assert!(!aborted, "a batch began after the abort"),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn nothing_begins_while_the_run_is_paused_or_waits(run: &Outcome) -> Result<(), TestCaseError> {
-    let (mut paused, mut unpromoted) = (false, false);
-    for kind in run.kinds() {
-        match kind {
-            EventKind::Paused { .. } => paused = true,
-            EventKind::Waits { what, .. } if what == "promotion" => unpromoted = true,
-            EventKind::Resumed { .. } => paused = false,
-            // The next batch of `continue`, or none.
-            EventKind::Aborted { .. } => (paused, unpromoted) = (false, false),
-            EventKind::Promoted { .. } => unpromoted = false,
-            EventKind::BatchStarted { .. } => {
-                prop_assert!(!paused && !unpromoted, "a batch began: {paused} {unpromoted}");
-            }
-            EventKind::HostChanged { host, state: HostState::Running, .. } => {
-                prop_assert!(!paused && !unpromoted, "{host} began: {paused} {unpromoted}");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn the_budget_holds(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
-    let cut = crate::rollout::batches(
-        &case.batches.iter().map(|n| crate::playbook::Size::Count(*n)).collect::<Vec<_>>(),
-        &case.hosts(),
-    );
-    let largest = cut.iter().map(Vec::len).max().unwrap_or(0);
-    let limit = case.max_unavailable.unwrap_or(largest);
-    let mut told = Told::default();
-    let mut in_flight: BTreeSet<String> = BTreeSet::new();
-    for kind in run.kinds() {
-        let EventKind::HostChanged { host, state, .. } = kind else { continue };
-        told.states.insert(host.clone(), *state);
-        if *state == HostState::Running {
-            told.started.insert(host.clone());
-            let disrupted = told.disrupted();
-            prop_assert!(disrupted <= limit, "{disrupted} disrupted with {host}, {limit} allowed");
-        }
-        if matches!(state, HostState::Running | HostState::Verifying) {
-            in_flight.insert(host.clone());
-        } else {
-            in_flight.remove(host);
-        }
-        if let Some(limit) = case.max_parallel {
-            prop_assert!(in_flight.len() <= limit, "{in_flight:?} in flight, {limit} allowed");
-        }
-    }
-    Ok(())
-}
-
-fn batches_come_in_order(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
-    let sizes: Vec<_> = case.batches.iter().map(|n| crate::playbook::Size::Count(*n)).collect();
-    let cut = crate::rollout::batches(&sizes, &case.hosts());
-    let mut now = None;
-    for kind in run.kinds() {
-        match kind {
-            EventKind::BatchStarted { batch, .. } => {
-                prop_assert_eq!(*batch, now.map_or(0, |now: usize| now + 1));
-                now = Some(*batch);
-            }
-            EventKind::HostChanged { host, state: HostState::Running, .. } => {
-                let batch = now.and_then(|now| cut.get(now));
-                prop_assert!(batch.is_some_and(|batch| batch.contains(host)), "{host} started in batch {now:?}");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// What is said of a host is so.
-fn states_are_true(case: &Case, run: &Outcome, fleet: &ScriptFleet) -> Result<(), TestCaseError> {
-    for (host, state) in run.states() {
-        let changed = fleet.is_changed(&host);
-        match state {
-            HostState::Unchanged | HostState::NeverStarted | HostState::RolledBack => {
-                prop_assert!(!changed, "{host} is said to be {state:?} and holds the change");
-            }
-            HostState::Changed => prop_assert!(changed, "{host} is said to be changed and is not"),
-            _ => {}
-        }
-    }
-    let reverts = |host: &str| {
-        let is = |seen: &&Seen| matches!(seen, Seen::Call { host: at, call } if at == host && call == "revert");
-        run.log.iter().filter(is).count()
-    };
-    for (host, script) in case.hosts().iter().zip(&case.scripts) {
-        prop_assert!(reverts(host) <= 3, "{host} was reverted {} times", reverts(host));
-        if script.revert_fails >= 3 && reverts(host) == 3 {
-            prop_assert_eq!(run.state(host), HostState::RollbackFailed);
-        }
-    }
-    Ok(())
-}
-
-/// The exit code says what happened (R19).
-fn the_exit_code_is_right(run: &Outcome) -> Result<(), TestCaseError> {
-    let has = |wanted: &[HostState]| run.states().iter().any(|(_, state)| wanted.contains(state));
-    let code = run.outcome.exit_code;
-    if has(&[HostState::Unknown, HostState::RollbackFailed]) || run.outcome.paused {
-        prop_assert_eq!(code, 3);
-    } else if has(&[HostState::Failed, HostState::RolledBack]) {
-        prop_assert!(code == 2 || code == 4, "{code}");
-    }
-    if code == 0 {
-        prop_assert!(!has(&[HostState::NeverStarted]), "good, though a host was never started");
-        let aborted = run.kinds().any(|kind| matches!(kind, EventKind::Aborted { .. }));
-        prop_assert!(!aborted, "good, though the run was aborted");
-    }
-    Ok(())
-}
-
-/// More failures than `max_fail` always abort, and fewer never do.
-fn max_fail_is_exact(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
-    for kind in run.kinds() {
-        if let EventKind::Aborted { cause: StopCause::Failures { failed, tolerated }, .. } = kind {
-            // An operator who lets a failed batch go on tolerates what has failed so far.
-            let forgiven = run.kinds().any(|kind| matches!(kind, EventKind::Resumed { .. }));
-            let exact = (*failed, *tolerated) == (case.max_fail + 1, case.max_fail);
-            prop_assert!(exact || (forgiven && *failed == tolerated + 1), "at {failed}, {tolerated} tolerated");
-        }
-    }
-    Ok(())
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 500, ..cases(300) })]
 
     #[test]
     fn whatever_happens_the_contract_holds(case in case()) {
@@ -421,11 +285,16 @@ proptest! {
         each_host_ends_in_one_state(&case, &run)?;
         every_mutation_follows_its_intent(&run)?;
         nothing_begins_after_an_abort(&run)?;
-        nothing_begins_while_the_run_is_paused_or_waits(&run)?;
         the_budget_holds(&case, &run)?;
         batches_come_in_order(&case, &run)?;
         states_are_true(&case, &run, &fleet)?;
         the_exit_code_is_right(&run)?;
         max_fail_is_exact(&case, &run)?;
+        nothing_begins_while_the_run_is_paused_or_waits(&run)?;
+        only_what_may_stop_a_run_does(&case, &run)?;
+        healthy_means_healthy_for_long_enough(&case, &run)?;
+        rolled_back_means_verified(&run)?;
+        a_rehearsal_comes_first(&case, &run)?;
+        batches_end_with_all_hosts_done_and_asked(&case, &run)?;
     }
 }
