@@ -114,7 +114,7 @@ fn hosts_in(view: &RunView, state: HostState, check: bool, paint: Paint) -> Stri
     let mut plain = Vec::new();
     for name in view.in_state(state) {
         let Some(host) = view.hosts.get(name) else { continue };
-        match reason(host) {
+        match reason(host).map(|reason| without_evidence(view, &reason, true)) {
             Some(reason) => {
                 let _ = writeln!(text, "{}{}: {reason}", label(word(state, check)), one_line(name));
             }
@@ -140,6 +140,18 @@ pub(super) fn reason(host: &HostView) -> Option<String> {
     let rollback = rollback.filter(|why| reason.as_ref().is_none_or(|reason| !reason.contains(why)));
     let parts: Vec<String> = [reason, task, rollback].into_iter().flatten().filter(|part| !part.is_empty()).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// A reason without the evidence of a trigger that is told elsewhere: in the line of the trigger or, where only why the
+/// run stopped is told beside it, there.
+pub(super) fn without_evidence(view: &RunView, reason: &str, in_account: bool) -> String {
+    let told = |evidence: &str| !in_account || view.stopped().is_some_and(|stop| stop.evidence == evidence);
+    let mut reason = reason.to_owned();
+    for trigger in view.triggers.iter().filter(|trigger| told(&trigger.evidence)) {
+        let (name, evidence) = (one_line(&trigger.name), one_line(&trigger.evidence));
+        reason = reason.replace(&format!("trigger '{name}': {evidence}"), &format!("trigger “{name}” fired"));
+    }
+    reason
 }
 
 /// The first 200 characters of a message, on one line.

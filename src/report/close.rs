@@ -45,6 +45,7 @@ pub fn close_report(view: &RunView) -> String {
     for state in words::FINAL {
         for name in view.in_state(state) {
             let why = view.hosts.get(name).and_then(account::reason).unwrap_or_default();
+            let why = account::without_evidence(view, &why, false);
             let _ = writeln!(text, "| {} | {} | {} |", markdown(name), words::state(state), markdown(&why));
         }
     }

@@ -1,7 +1,7 @@
 //! An event as lines of text: what the plain output prints and the live view prints above its rows.
 
 use super::{
-    account::{RunFiles, account, starred},
+    account::{RunFiles, account, starred, without_evidence},
     diff::painted,
     paint::{Paint, Style},
     text::{clean, one_line},
@@ -272,7 +272,8 @@ impl Lines {
         }
         // Why it is rolled back was said when that began.
         let reason = reason.filter(|_| state != HostState::RolledBack);
-        let why = reason.map_or_else(String::new, |reason| format!(": {}", one_line(reason)));
+        let told = |reason: &str| without_evidence(&self.view, &one_line(reason), false);
+        let why = reason.map_or_else(String::new, |reason| format!(": {}", told(reason)));
         format!("{}\n", self.paint(style, &format!("host: [{}] {}{why}", one_line(host), words::state(state))))
     }
 
@@ -291,7 +292,8 @@ impl Lines {
             EventKind::Aborted { cause, evidence, then } => {
                 // The trigger's own line has just said it.
                 let said = evidence.is_empty() || matches!(cause, StopCause::Trigger { .. });
-                let evidence = if said { String::new() } else { format!(": {}", one_line(evidence)) };
+                let evidence = one_line(evidence);
+                let evidence = if said { String::new() } else { format!(": {}", evidence.trim_end_matches('.')) };
                 let text = format!("{}{evidence} → {}", words::cause(cause), words::then(then));
                 (Style::Bad, "ABORTED".to_owned(), text)
             }

@@ -199,12 +199,14 @@ fn stop_sentences(rollout: &Rollout, resolved: &Resolved) -> Vec<String> {
         lines.push(format!("A pause that nobody answers within {wait} ends with the rollback of its batch."));
     }
     let speed = &rollout.rollback;
-    let at_once = count(resolved.rollback_parallel, "host is", "hosts are");
-    let mut line = format!("At most {at_once} rolled back at once");
-    if !speed.min_healthy_time.is_zero() {
-        line.push_str(&format!(", each watched until it has been healthy for {}", span(speed.min_healthy_time)));
+    let (total, at_once) = (resolved.batches.iter().map(Vec::len).sum(), resolved.rollback_parallel);
+    if at_once < total {
+        lines.push(format!("At most {} rolled back at once.", count(at_once, "host is", "hosts are")));
     }
-    lines.push(line + ".");
+    if !speed.min_healthy_time.is_zero() {
+        let healthy = span(speed.min_healthy_time);
+        lines.push(format!("A host counts as rolled back when it has been as healthy as before for {healthy}."));
+    }
     if speed.pauses {
         lines.push("A rollback that fails pauses the rollback of the other hosts.".to_owned());
     }

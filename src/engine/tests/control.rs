@@ -321,3 +321,30 @@ async fn a_host_out_of_reach_from_the_beginning_counts_as_unreachable_in_the_rec
     let recap = run.outcome.hosts[0].recap;
     assert_eq!((recap.ok, recap.unreachable), (0, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn row_13_timers_follow_the_monotonic_clock_whatever_the_wall_clock_says() {
+    let blind = Script { after: vec![Health::Error], ..Script::default() };
+    let run = rollout("    batches: [1]\n    bake_time: 10m\n    pause_timeout: 1h", &[good(), blind]).await;
+    assert_eq!(states(&run), [Changed, RolledBack]);
+    // An hour and more passed by the monotonic clock, and next to nothing by the wall clock: nothing was decided by it.
+    let (first, last) = (run.events.first().expect("an event"), run.events.last().expect("an event"));
+    assert!(last.elapsed_ms - first.elapsed_ms > 4_200_000, "{} ms", last.elapsed_ms);
+    assert!(last.at.duration_since(first.at).as_secs() < 600, "{} to {}", first.at, last.at);
+    assert!(run.events.iter().map(|event| event.seq).eq(1..=run.events.len() as u64), "in the order of their numbers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_that_cannot_be_told_is_named_as_such() {
+    let stanza = "    batches: [1]\n    on_inconclusive: rollback\n    triggers:\n      - name: odd\n        \
+                  when: alive.consecutive_failures >= 0 and no_such_variable > 3";
+    let run = rollout(stanza, &[good(), good()]).await;
+    assert_eq!(states(&run), [RolledBack, NeverStarted]);
+    let cause = run.kinds().find_map(|kind| match kind {
+        EventKind::Aborted { cause, evidence, .. } => Some((cause.clone(), evidence.clone())),
+        _ => None,
+    });
+    let Some((StopCause::Unreadable { trigger, host }, evidence)) = cause else { panic!("{cause:?}") };
+    assert_eq!((trigger.as_str(), host.as_str()), ("odd", "a"));
+    assert!(evidence.contains("no_such_variable") && !evidence.ends_with(".."), "{evidence}");
+}
