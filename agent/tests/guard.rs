@@ -10,6 +10,7 @@ mod tests {
     use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, GuardCause, GuardForm, GuardState, TxnOpen};
     use serde_json::json;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     /// Not so short that a busy machine does not come to its first step before it.
     const SHORT: u64 = 2_000;
@@ -352,6 +353,23 @@ mod tests {
         host.call(cancel(NONCE)).unwrap();
         let found = host.wait_for(GuardState::RevertFailed);
         assert!(found.fired.unwrap().error.unwrap().contains("damaged"));
+        assert_eq!(host.read("file"), "after");
+    }
+
+    #[test]
+    fn a_record_that_others_can_write_is_not_followed() {
+        let mut host = Guarded::new(LONG);
+        let file = host.write("file", "before");
+        host.step(1, "copy", json!({"dest": file, "content": "after"})).unwrap();
+        host.reboot();
+        let open = std::fs::Permissions::from_mode(0o666);
+        fs_err::set_permissions(host.record("steps.jsonl"), open).unwrap();
+        for words in [["boot", ""], ["run", TXN]] {
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            let output = host.command(&words);
+            let said = [output.stdout, output.stderr].concat();
+            assert!(String::from_utf8_lossy(&said).contains("nobody else's to read"), "{words:?}");
+        }
         assert_eq!(host.read("file"), "after");
     }
 

@@ -16,6 +16,7 @@ use std::path::Path;
 /// [`UndoError`] if the state directory cannot be read.
 pub fn boot(state_dir: &Path, told: &dyn Fn(&str)) -> Result<(), UndoError> {
     each(state_dir, told, |transaction| {
+        transaction.check_private()?;
         let now = Now::read()?;
         let guard = {
             let _lock = GuardLock::take(&transaction.dir)?;

@@ -44,6 +44,7 @@ pub fn run(state_dir: &Path, txn: &str, detached: bool) -> Result<Ran, UndoError
         rustix::process::setsid().map_err(std::io::Error::from)?;
     }
     let transaction = Transaction::open(state_dir, txn)?;
+    transaction.check_private()?;
     let Some(_running) = Running::begin(&transaction.dir)? else {
         ready(detached);
         return Ok(Ran::Nothing);

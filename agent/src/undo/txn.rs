@@ -7,6 +7,7 @@ use super::{UndoError, boot_identity, now_ms};
 use crate::files::digest;
 use crate::protocol::{BundledTask, TxnOpen};
 use rustix::fs::Mode;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -168,6 +169,24 @@ impl Transaction {
     /// [`UndoError`].
     pub fn set_standing(&self, state: TxnState, prune_ms: Option<u64>) -> Result<(), UndoError> {
         write_json(&self.dir.join("state"), &Standing { v: RECORD_VERSION, state, at_ms: now_ms(), prune_ms })
+    }
+
+    /// Refuses a record that another user owns, or may have written (S8).
+    ///
+    /// # Errors
+    /// [`UndoError::Other`].
+    pub fn check_private(&self) -> Result<(), UndoError> {
+        let uid = rustix::process::geteuid().as_raw();
+        for path in [self.dir.clone(), self.dir.join("manifest.json"), self.log_path()] {
+            let metadata = fs_err::symlink_metadata(&path)?;
+            if metadata.uid() != uid || metadata.mode() & 0o077 != 0 {
+                return Err(UndoError::Other(format!(
+                    "{} must be of user {uid} and nobody else's to read; nothing is undone from it",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the change for the default time: it has been confirmed, and its run may not come back to say for how long.
