@@ -63,7 +63,8 @@ pub fn exchange(request: &Request<'_>, control: &Control) -> Result<Response, Ht
 /// Connects within the deadline. Used alone by the `unix` and `tcp` probes and by `wait_for`.
 ///
 /// # Errors
-/// [`HttpError::Lookup`], [`HttpError::Connect`] and [`HttpError::TimedOut`].
+/// [`HttpError::Lookup`], [`HttpError::Connect`], [`HttpError::NoConnection`] and, of a Unix socket whose server does not
+/// accept, [`HttpError::TimedOut`].
 pub(crate) fn open(
     endpoint: &Endpoint,
     deadline: Instant,
@@ -87,7 +88,10 @@ pub(crate) fn open(
                     Err(error) => last = error,
                 }
             }
-            Err(failed(last))
+            Err(match last.kind() {
+                std::io::ErrorKind::TimedOut => HttpError::NoConnection { place, after_ms: allowed.as_millis() },
+                _ => HttpError::Connect { place, error: last },
+            })
         }
     }
 }

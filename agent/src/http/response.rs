@@ -46,6 +46,14 @@ pub enum HttpError {
         /// What the kernel said.
         error: std::io::Error,
     },
+    /// No connection within the time allowed: nobody refused it, and nobody took it.
+    #[error("no connection to {place} within {after_ms} ms")]
+    NoConnection {
+        /// The address.
+        place: String,
+        /// The time allowed, in milliseconds.
+        after_ms: u128,
+    },
     /// Nothing within the time allowed.
     #[error("{place} did not answer within {after_ms} ms")]
     TimedOut {

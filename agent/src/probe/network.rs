@@ -58,7 +58,8 @@ fn connect(endpoint: &Endpoint, timeout: Duration, control: &Control) -> Seen {
 /// A target that refuses or is silent is bad; a question that could not be put is an error (rollout.md 2.1).
 fn verdict(error: &HttpError) -> ProbeStatus {
     match error {
-        HttpError::Lookup { .. } | HttpError::Unsupported(_) => ProbeStatus::Error,
+        // Row 17: only a target that has taken the connection is to blame for its silence.
+        HttpError::Lookup { .. } | HttpError::NoConnection { .. } | HttpError::Unsupported(_) => ProbeStatus::Error,
         HttpError::Connect { error, .. } if out_of_descriptors(error) => ProbeStatus::Error,
         HttpError::Connect { .. } | HttpError::TimedOut { .. } | HttpError::Io(_) | HttpError::Malformed(_) => {
             ProbeStatus::Bad

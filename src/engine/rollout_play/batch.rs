@@ -366,9 +366,10 @@ impl Driver {
         } else {
             row.cancel.cancel();
             row.inconclusive = Some(why.clone());
+            let environment = row.environment;
             let probe = self.rollout.probes.first().map(|probe| probe.name.clone()).unwrap_or_default();
             let cause = StopCause::Inconclusive { probe, host: host.to_owned() };
-            self.inconclusive(cause, host, why, false);
+            self.inconclusive(cause, host, why, environment);
         }
     }
 

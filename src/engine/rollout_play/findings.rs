@@ -66,6 +66,7 @@ impl Driver {
         }
         if healthy {
             row.inconclusive = None;
+            row.environment = false;
         }
         if let Some(time) = &mut row.healthy {
             time.observe(at, healthy);
@@ -135,6 +136,7 @@ impl Driver {
     pub(super) fn inconclusive(&mut self, cause: StopCause, host: &str, evidence: String, environment: bool) {
         if let Some(row) = self.rows.get_mut(host) {
             row.inconclusive.get_or_insert_with(|| evidence.clone());
+            row.environment |= environment;
         }
         let request = match self.rollout.on_inconclusive {
             _ if environment => StopRequest::Pause { cause },

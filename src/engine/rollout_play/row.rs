@@ -69,6 +69,8 @@ pub(super) struct Row {
     pub(super) queued: bool,
     /// What cannot be told of its health: its change is kept, and an operator decides.
     pub(super) inconclusive: Option<String>,
+    /// That comes from outside host and change.
+    pub(super) environment: bool,
 }
 
 impl Row {
@@ -93,6 +95,7 @@ impl Row {
             lost: false,
             queued: false,
             inconclusive: None,
+            environment: false,
         }
     }
 

@@ -9,6 +9,7 @@ mod laws;
 mod model;
 mod rehearsal;
 mod rollout;
+mod rows;
 mod sandbox;
 mod script;
 mod support;
