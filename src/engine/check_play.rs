@@ -38,7 +38,14 @@ pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize,
     run.world.set_batch(play, &batch);
     let once = Once::default();
     order.iter().for_each(|host| once.enter(host));
-    let cx = Arc::new(PlayCx { index, play: Arc::clone(play), once: Some(once), batch: order.clone(), check: true });
+    let cx = Arc::new(PlayCx {
+        index,
+        play: Arc::clone(play),
+        once: Some(once),
+        batch: order.clone(),
+        check: true,
+        guard: None,
+    });
     let work = units.into_iter().map(|mut unit| {
         unit.play = Arc::clone(&cx);
         async move {

@@ -2,6 +2,7 @@
 
 use super::{
     dispatcher::Desk,
+    guard::GuardCx,
     once::Once,
     spec::{Options, TargetOf},
     values::{known, said, text},
@@ -76,6 +77,8 @@ pub(crate) struct PlayCx {
     pub(crate) batch: Vec<String>,
     /// Nothing is changed.
     pub(crate) check: bool,
+    /// The hosts' guards, where the play has them.
+    pub(crate) guard: Option<Arc<GuardCx>>,
 }
 
 impl PlayCx {

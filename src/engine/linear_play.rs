@@ -97,6 +97,7 @@ impl Linear {
             once: None,
             batch: hosts.to_vec(),
             check: self.run.options.check,
+            guard: None,
         });
         for host in hosts {
             if let Some(unit) = self.units.get_mut(host) {

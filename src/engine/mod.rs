@@ -10,6 +10,8 @@ mod context;
 mod control;
 mod dispatcher;
 mod domains;
+mod guard;
+mod guard_status;
 mod handlers;
 mod hosts;
 mod linear_play;

@@ -4,6 +4,7 @@
 use super::{
     calls::{self, CallPlan},
     dispatcher::{Desk, Permission, Permit},
+    guard_status::Guarded,
     unit::{Txn, Unit, explained},
     watch::{For, Watch},
 };
@@ -32,6 +33,8 @@ pub(crate) enum RollbackEnd {
     Restored {
         /// Objects compared with their state before.
         compared: u64,
+        /// Its guard had done it before we could.
+        by_guard: bool,
     },
     /// It could not be put back.
     Failed(String),
@@ -52,20 +55,27 @@ pub(crate) struct RollbackPlan {
 impl Unit {
     /// Puts the host back: its transactions in the reverse order of their opening, each verified.
     pub(crate) async fn roll_back(&mut self, plan: RollbackPlan) -> RollbackEnd {
-        let mut objects = 0;
+        let (mut objects, mut guarded) = (0, false);
         for txn in self.txns.clone().iter().rev() {
             match self.reverter().revert(txn, plan.until).await {
-                RollbackEnd::Restored { compared } => objects += compared,
-                other => return other,
+                RollbackEnd::Restored { compared, by_guard } => {
+                    objects += compared;
+                    guarded |= by_guard;
+                }
+                other => {
+                    self.leave_to_guard();
+                    return other;
+                }
             }
         }
+        self.disarmed();
         if plan.watch.only.as_ref().is_some_and(|only| !only.is_empty()) {
             let watch = Watch { last_step: Instant::now(), lasts: For::Ever, ..plan.watch };
             if tokio::time::timeout(plan.regain, self.watch(&watch)).await.is_err() {
                 watch.cancel.cancel();
             }
         }
-        RollbackEnd::Restored { compared: objects }
+        RollbackEnd::Restored { compared: objects, by_guard: guarded }
     }
 
     fn reverter(&self) -> Reverter<'_> {
@@ -103,12 +113,13 @@ impl Reverter<'_> {
             let tried = self.revert_once(txn, until).await;
             let took_ms = millis(began.elapsed());
             let again = match tried {
-                Ok((reverted, verified)) => {
+                Ok((guarded, reverted, verified)) => {
                     let compared = verified.compared;
+                    let by_guard = guarded == Guarded::RevertedByGuard;
                     let failed = wrong(&reverted, &verified);
-                    self.reverted(reverted, verified, failed.clone(), took_ms);
+                    self.reverted(by_guard, reverted, verified, failed.clone(), took_ms);
                     match failed {
-                        None => return RollbackEnd::Restored { compared },
+                        None => return RollbackEnd::Restored { compared, by_guard },
                         Some(Wrong::Drifted(why)) => return RollbackEnd::Failed(why),
                         Some(Wrong::Failed(why)) => RollbackEnd::Failed(why),
                     }
@@ -136,24 +147,34 @@ impl Reverter<'_> {
         }
     }
 
-    async fn revert_once(&self, txn: &Txn, until: Instant) -> Result<(RevertReport, VerifyReport), HostError> {
+    async fn revert_once(&self, txn: &Txn, until: Instant) -> Result<(Guarded, RevertReport, VerifyReport), HostError> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(60));
         let call = |call, deadline| calls::call(self.desk, self.host, call, CallPlan::whole(&txn.run_as, deadline));
         let other = || HostError::Protocol { message: "an answer of another kind".to_owned() };
+        let guarded = self.guarded(txn, until).await?;
+        // What the guard has done already is told again by the record: nothing is done twice.
         let Answer::Revert(reverted) = call(Call::Revert { txn: txn.id.clone() }, left).await? else {
             return Err(other());
         };
         if reverted.failed.is_some() {
-            return Ok((reverted, VerifyReport { compared: 0, different: Vec::new() }));
+            return Ok((guarded, reverted, VerifyReport { compared: 0, different: Vec::new() }));
         }
         match call(Call::Verify { txn: txn.id.clone() }, VERIFY).await? {
-            Answer::Verify(verified) => Ok((reverted, verified)),
+            Answer::Verify(verified) => Ok((guarded, reverted, verified)),
             _ => Err(other()),
         }
     }
 
-    fn reverted(&self, reverted: RevertReport, verified: VerifyReport, wrong: Option<Wrong>, took_ms: u64) {
-        for step in reverted.done {
+    fn reverted(
+        &self,
+        by_guard: bool,
+        reverted: RevertReport,
+        verified: VerifyReport,
+        wrong: Option<Wrong>,
+        took_ms: u64,
+    ) {
+        let steps = if by_guard { Vec::new() } else { reverted.done };
+        for step in steps {
             self.desk.emit(EventKind::RollbackStep { host: self.name.to_owned(), step });
         }
         let different =

@@ -177,6 +177,7 @@ fn take_units(
         once: None,
         batch: hosts.iter().map(|host| (*host).clone()).collect(),
         check: run.options.check,
+        guard: None,
     });
     let mut units = Vec::new();
     for host in hosts {

@@ -50,7 +50,7 @@ impl Unit {
         } else {
             Vec::new()
         };
-        let txn = Txn { id: new_id(), run_as: run_as.clone(), generation: welcome.generation + 1 };
+        let mut txn = Txn { id: new_id(), run_as: run_as.clone(), generation: welcome.generation + 1, guard: None };
         let opened = EventKind::TxnOpened {
             host: self.name.clone(),
             txn: txn.id.clone(),
@@ -75,6 +75,10 @@ impl Unit {
         let plan = CallPlan::whole(run_as, LIMIT);
         calls::call(&self.run.desk, self.host.as_ref(), open, plan).await?;
         self.txns.push(txn.clone());
+        txn.guard = self.arm(&txn).await?;
+        if let Some(opened) = self.txns.last_mut() {
+            opened.guard.clone_from(&txn.guard);
+        }
         Ok(txn)
     }
 

@@ -3,6 +3,7 @@
 use super::{
     calls,
     context::{PlayCx, RunCx, run_as},
+    guard::Guard,
     values::said,
 };
 use crate::{
@@ -20,7 +21,7 @@ use std::{
 };
 
 /// A transaction open on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Txn {
     /// 32 hexadecimal digits.
     pub(crate) id: String,
@@ -28,6 +29,8 @@ pub(crate) struct Txn {
     pub(crate) run_as: RunAs,
     /// The run's generation there.
     pub(crate) generation: u64,
+    /// Its guard, while it is held.
+    pub(crate) guard: Option<Guard>,
 }
 
 /// A host and what the run knows of it.
@@ -48,6 +51,8 @@ pub(crate) struct Unit {
     /// Something may be other than it was: a mutating step is under way, changed something, failed, or its outcome is not
     /// known. Shared with the play, which must know it even when the unit's task is dropped.
     pub(crate) touched: Arc<AtomicBool>,
+    /// A guard of the host waits for a confirmation. Shared for the same reason.
+    pub(crate) armed: Arc<AtomicBool>,
     /// A step changed something; in check mode would.
     pub(crate) changed: bool,
 }
@@ -66,6 +71,7 @@ impl Unit {
             notified: BTreeSet::new(),
             txns: Vec::new(),
             touched: Arc::default(),
+            armed: Arc::default(),
             changed: false,
         }
     }
@@ -76,6 +82,7 @@ impl Unit {
         self.notified.clear();
         self.txns.clear();
         self.touched = Arc::default();
+        self.armed = Arc::default();
         self.changed = false;
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum News {
     Round { probe: String, phase: ProbePhase, verdict: Verdict, evidence: Box<Evidence> },
     /// The host is out of reach.
     Lost(String),
+    /// Its guard has fired although it was held.
+    GuardLost(String),
 }
 
 /// Where news go: the host's name with each. Unbounded: a host has at most one round of each probe under way.

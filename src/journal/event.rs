@@ -5,7 +5,7 @@ use crate::{
     host::Target,
     rollout::verdict::{Evidence, Verdict},
 };
-use rollgate_agent::protocol::{Diff, RevertedStep, TxnStanding, WouldUndo};
+use rollgate_agent::protocol::{Diff, GuardCause, GuardForm, RevertedStep, TxnStanding, WouldUndo};
 use serde::{Deserialize, Serialize};
 
 /// The version of the event format.
@@ -511,6 +511,61 @@ pub enum EventKind {
     Promoted {
         /// Who said so.
         cause: StopCause,
+    },
+    /// A host's guard is armed: unless it is told again within the timeout that the controller is there, it puts itself
+    /// back.
+    GuardArmed {
+        /// The host.
+        host: String,
+        /// The transaction.
+        txn: String,
+        /// Digest of the nonce that a confirmation must bring.
+        nonce_sha256: String,
+        /// Its slot: hosts of one slot may put themselves back at once.
+        slot: usize,
+        /// The lease, in milliseconds.
+        timeout_ms: u64,
+        /// What its slot adds to it, in milliseconds.
+        delay_ms: u64,
+        /// What watches the deadline.
+        form: GuardForm,
+        /// Why it is the weak form.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weak: Option<String>,
+    },
+    /// Write-ahead: a host's change is about to be confirmed.
+    ConfirmIntent {
+        /// The host.
+        host: String,
+        /// The transaction.
+        txn: String,
+    },
+    /// A confirmation ended.
+    ConfirmResult {
+        /// The host.
+        host: String,
+        /// The transaction.
+        txn: String,
+        /// Why it was not confirmed; none: it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+    },
+    /// What a host's guard did by itself, as the host's record has it. Times are the host's clock.
+    GuardFired {
+        /// The host.
+        host: String,
+        /// The transaction.
+        txn: String,
+        /// Why it fired.
+        cause: GuardCause,
+        /// When it began, in milliseconds since the epoch.
+        begun_ms: u64,
+        /// When it ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended_ms: Option<u64>,
+        /// Why not everything is as before; none: it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]

@@ -3,6 +3,7 @@
 mod action;
 mod files;
 mod free_form;
+mod guard;
 mod handlers;
 mod inherited;
 mod keywords;
@@ -20,6 +21,7 @@ mod trigger;
 mod units;
 
 pub use files::find_file;
+pub use guard::{Confirm, GuardKeys};
 pub use load::{check_plan, check_rollback, load, load_source, validate};
 pub use program::{
     Action, Become, Inherited, LoopControl, ModuleArgs, OnFailure, OnInconclusive, Play, Playbook, Probe, ProbeMode,

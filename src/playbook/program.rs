@@ -1,5 +1,6 @@
 //! The resolved program: what the loader guarantees and the engine runs. Nothing here is checked again.
 
+use super::guard::GuardKeys;
 use crate::config::Place;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -268,6 +269,8 @@ pub struct Rollout {
     pub keep_undo: Duration,
     /// `rollback:` speed.
     pub rollback: RollbackSpeed,
+    /// `confirm`, `guard_timeout`, `revert_budget`.
+    pub guard: GuardKeys,
     /// Probes.
     pub probes: Vec<Probe>,
     /// Triggers.

@@ -1,6 +1,7 @@
 //! The `rollout:` stanza (rollout.md section 1), and `serial` without it.
 
 use super::{
+    guard::GuardKeys,
     program::{OnFailure, OnInconclusive, Promote, RollbackSpeed, Rollout, Size},
     reader::{Keywords, Loader},
     units::{RawSize, size},
@@ -32,14 +33,15 @@ const KEYWORDS: Keywords = Keywords {
         "rollback_deadline",
         "keep_undo",
         "rollback",
+        "confirm",
+        "guard_timeout",
+        "revert_budget",
+        "accept_irreversible",
         "probes",
         "triggers",
     ],
     unbuilt: &[
         ("max_unhealthy_upgraded", "use `max_fail`"),
-        ("confirm", ""),
-        ("guard_timeout", ""),
-        ("revert_budget", ""),
         ("expect_reboot", ""),
         ("windows", "use a task that fails outside the window"),
         ("on_unreachable_preflight", ""),
@@ -96,6 +98,7 @@ impl Loader {
             }
         }
         self.words(entries, &mut rollout);
+        rollout.guard = self.guard(node);
         if let Some(entry) = probes {
             rollout.probes = self.probes(entry);
         }
@@ -291,6 +294,7 @@ fn defaults(place: Place) -> Rollout {
         rollback_deadline: Duration::from_secs(600),
         keep_undo: Duration::from_secs(7 * 86_400),
         rollback: RollbackSpeed::default(),
+        guard: GuardKeys::default(),
         probes: Vec::new(),
         triggers: Vec::new(),
     }

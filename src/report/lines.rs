@@ -12,7 +12,7 @@ use crate::{
     journal::{Event, EventKind, HostState, StepId, StepInfo, StepStatus, StopCause},
     rollout::{count, span, verdict::Verdict},
 };
-use rollgate_agent::protocol::{Diff, Prospect, TxnStanding, WouldUndo};
+use rollgate_agent::protocol::{Diff, GuardCause, GuardForm, Prospect, TxnStanding, WouldUndo};
 use std::{fmt::Write, time::Duration};
 
 /// What to show.
@@ -223,6 +223,21 @@ impl Lines {
                 }
                 text
             }
+            EventKind::GuardArmed { host, timeout_ms, delay_ms, form, .. } if self.options.verbosity > 0 => {
+                guard_armed(host, Duration::from_millis(*timeout_ms), Duration::from_millis(*delay_ms), *form)
+            }
+            EventKind::ConfirmResult { host, refused, .. } => match refused {
+                None if self.options.verbosity == 0 => String::new(),
+                None => format!("confirm: [{}] its change is kept\n", one_line(host)),
+                Some(why) => {
+                    let text = format!("confirm: [{}] refused: {}", one_line(host), one_line(why));
+                    format!("{}\n", self.paint(Style::Bad, &text))
+                }
+            },
+            EventKind::GuardFired { host, cause, failed, .. } => {
+                let (style, text) = guard_fired(host, *cause, failed.as_deref());
+                format!("{}\n", self.paint(style, &text))
+            }
             EventKind::RollbackPreviewed { host, txn, standing, would } => {
                 would_undo(&one_line(host), &one_line(txn), *standing, would)
             }
@@ -333,6 +348,31 @@ impl Lines {
                 format!("{text}; after {} without an answer {then}", words::took(ms))
             }
             None => text,
+        }
+    }
+}
+
+fn guard_armed(host: &str, timeout: Duration, delay: Duration, form: GuardForm) -> String {
+    let form = match form {
+        GuardForm::Systemd => "a systemd unit",
+        GuardForm::Process => "a process, the weak form",
+    };
+    let wait = if delay.is_zero() { String::new() } else { format!(" and its slot's {}", span(delay)) };
+    format!("guard: [{}] armed for {}{wait} by {form}\n", one_line(host), span(timeout))
+}
+
+fn guard_fired(host: &str, cause: GuardCause, failed: Option<&str>) -> (Style, String) {
+    let because = match cause {
+        GuardCause::Deadline => "its deadline passed",
+        GuardCause::Reboot => "it was booted",
+        GuardCause::Cancelled => "it was told to",
+        GuardCause::Operator => "an operator said so on the host",
+    };
+    let host = one_line(host);
+    match failed {
+        None => (Style::Warn, format!("guard: [{host}] it has put itself back: {because}")),
+        Some(why) => {
+            (Style::Bad, format!("guard: [{host}] it could not put itself back ({because}): {}", one_line(why)))
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     judge::Policy,
     sizes::{batches, speed, tolerance},
 };
-use crate::playbook::{OnFailure, OnInconclusive, Play, ProbeMode, Promote, Rollout, Scope, TriggerAction};
+use crate::playbook::{Confirm, OnFailure, OnInconclusive, Play, ProbeMode, Promote, Rollout, Scope, TriggerAction};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -154,6 +154,7 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
     if rollout.promote == Promote::Manual {
         lines.push("Each next batch waits for `rollgate promote`.".to_owned());
     }
+    lines.push(guarded(rollout, resolved));
     lines.extend(stop_sentences(rollout, resolved));
     lines.extend(rollout.probes.iter().map(|probe| {
         format!(
@@ -221,6 +222,27 @@ pub(super) fn action(action: TriggerAction) -> &'static str {
         TriggerAction::AbortBatch => "the batch is aborted",
         TriggerAction::RollbackRun => "the run is aborted and rolled back",
     }
+}
+
+/// How hosts are guarded, and when the last of them has put itself back without us.
+fn guarded(rollout: &Rollout, resolved: &Resolved) -> String {
+    let guard = &rollout.guard;
+    let (armed, when) = match guard.confirm {
+        Confirm::None => return "No guard: what is under way when the controller dies stays as it is.".to_owned(),
+        Confirm::PerHost => (resolved.in_flight(), "once it has been healthy for long enough"),
+        Confirm::PerBatch => {
+            (resolved.batches.iter().map(Vec::len).max().unwrap_or(0), "with its batch, after the bake")
+        }
+    };
+    let last = guard.last_deadline(armed, resolved.max_unavailable);
+    format!(
+        "Guard: a changed host puts itself back {} after it last heard of the controller, unless it was confirmed over a \
+         new connection {when}; without a controller the last one begins within {} and takes at most {}. A host without \
+         systemd has the weak form, which no reboot survives.",
+        span(guard.timeout),
+        span(last),
+        span(guard.revert_budget)
+    )
 }
 
 fn on_failure(on_failure: OnFailure) -> &'static str {

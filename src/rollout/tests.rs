@@ -8,8 +8,8 @@ use crate::{
     config::{Place, Source},
     journal::ProbePhase,
     playbook::{
-        OnFailure, OnInconclusive, Probe, ProbeMode, ProbeTarget, Promote, RollbackSpeed, Rollout, Scope, Size,
-        Template, Trigger, TriggerAction,
+        GuardKeys, OnFailure, OnInconclusive, Probe, ProbeMode, ProbeTarget, Promote, RollbackSpeed, Rollout, Scope,
+        Size, Template, Trigger, TriggerAction,
     },
 };
 use Verdict::{Error, Healthy, NoData, Unhealthy};
@@ -90,6 +90,7 @@ pub(super) fn rollout(probes: Vec<Probe>, triggers: Vec<Trigger>) -> Rollout {
         keep_undo: Duration::from_secs(1),
         pause_timeout: Duration::from_secs(3600),
         rollback: RollbackSpeed::default(),
+        guard: GuardKeys::default(),
         probes,
         triggers,
     }

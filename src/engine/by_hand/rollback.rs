@@ -190,6 +190,7 @@ async fn one(undoing: &Undoing<'_>, host: &RecordedHost, reached: Option<&dyn Ho
 
 async fn put_back(undoing: &Undoing<'_>, host: &RecordedHost, reached: &dyn Host) -> End {
     let (mut restored, mut standings) = (0, Vec::new());
+
     for recorded in host.txns.iter().rev() {
         let preview = match look(undoing, reached, recorded).await {
             Ok(preview) => preview,
@@ -270,7 +271,7 @@ async fn look(undoing: &Undoing<'_>, host: &dyn Host, txn: &RecordedTxn) -> Resu
 
 async fn revert(undoing: &Undoing<'_>, host: &RecordedHost, reached: &dyn Host, txn: &RecordedTxn) -> RollbackEnd {
     let reverter = Reverter { desk: undoing.desk, clock: undoing.clock, play: 0, name: &host.host, host: reached };
-    let txn = Txn { id: txn.id.clone(), run_as: txn.run_as.clone(), generation: txn.generation };
+    let txn = Txn { id: txn.id.clone(), run_as: txn.run_as.clone(), generation: txn.generation, guard: None };
     reverter.revert(&txn, undoing.until).await
 }
 

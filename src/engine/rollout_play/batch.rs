@@ -119,6 +119,7 @@ impl Driver {
             self.moved = false;
             self.start_hosts();
         }
+        self.confirm_next();
         self.roll_back_next();
     }
 
@@ -328,7 +329,17 @@ impl Driver {
         row.inconclusive = None;
         row.cancel.cancel();
         let verifying = row.state == HostState::Verifying;
+        let idle = row.doing == Doing::Nothing;
         if self.rehearse(host) {
+            return;
+        }
+        if verifying && self.confirms_alone(host) {
+            if idle {
+                self.spawn_confirm(host);
+            } else if let Some(row) = self.rows.get_mut(host) {
+                // Its probes give it back first.
+                row.due = true;
+            }
             return;
         }
         self.clear_budget(host);
@@ -383,10 +394,15 @@ impl Driver {
                 self.set_state(host, HostState::Failed, Some(why));
             }
         } else if self.heard >= Level::Abort {
+            if std::mem::take(&mut row.due) {
+                self.turned_healthy(host);
+            }
             self.rehearsal_missed(host);
             self.settle_aborted(host);
         } else if self.rehearse_if_free(host) {
             // Its probes were ended for this.
+        } else if self.rows.get_mut(host).is_some_and(|row| std::mem::take(&mut row.due)) {
+            self.spawn_confirm(host);
         } else if self.rows.get(host).is_some_and(|row| row.inconclusive.is_some()) {
             // It holds its place until the run goes on, or is aborted.
             self.budget.set(host, Some(Disruption::Failed));

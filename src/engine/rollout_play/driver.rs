@@ -9,13 +9,14 @@ use crate::{
     engine::{
         context::{PlayCx, RunCx},
         domains::domains_of,
+        guard::GuardCx,
         once::Once,
         stop::{Level, StopRequest, Waiting},
         unit::Unit,
         watch::{News, Wire},
     },
     journal::{EventKind, HostState, Recap, StopCause},
-    playbook::{OnFailure, Play, Promote, Rollout},
+    playbook::{Confirm, OnFailure, Play, Promote, Rollout},
     rollout::{Budget, Failures, Judge, Policy, Progress, Resolved},
     vars::Batch,
 };
@@ -94,6 +95,12 @@ pub(crate) struct Driver {
     /// Since when the run is paused.
     pub(super) paused_at: Instant,
     pub(super) lost_before: Vec<String>,
+    /// The hosts' guards; none: `confirm: none`.
+    guard: Option<Arc<GuardCx>>,
+    /// Hosts whose confirmation is due.
+    pub(super) confirming: VecDeque<String>,
+    /// The play is over but for its last confirmations.
+    pub(super) finishing: bool,
     /// Hosts to be connected or asked for their baseline; at most `forks` at once.
     pub(super) waiting: VecDeque<(String, Prepare)>,
 }
@@ -127,7 +134,16 @@ impl Driver {
         let (wire, news) = mpsc::unbounded_channel();
         let batch_of = |host: &String| resolved.batches.iter().position(|batch| batch.contains(host)).unwrap_or(0);
         let rows = units.into_iter().map(|unit| (unit.name.clone(), Row::new(batch_of(&unit.name), unit))).collect();
-        let cx = Arc::new(PlayCx { index, play: Arc::clone(play), once: None, batch: order.clone(), check: false });
+        let guarded = rollout.guard.confirm != Confirm::None;
+        let guard = guarded.then(|| GuardCx::new(rollout.guard, resolved.max_unavailable, wire.clone()));
+        let cx = Arc::new(PlayCx {
+            index,
+            play: Arc::clone(play),
+            once: None,
+            batch: order.clone(),
+            check: false,
+            guard: guard.clone(),
+        });
         Self {
             run,
             cx,
@@ -160,6 +176,9 @@ impl Driver {
             turn: 0,
             paused_at: Instant::now(),
             lost_before: Vec::new(),
+            guard,
+            confirming: VecDeque::new(),
+            finishing: false,
             waiting: VecDeque::new(),
         }
     }
@@ -218,6 +237,7 @@ impl Driver {
             once: Some(Once::default()),
             batch: hosts,
             check: false,
+            guard: self.guard.clone(),
         });
         for row in self.rows.values_mut() {
             if let Some(unit) = &mut row.unit {
@@ -240,6 +260,13 @@ impl Driver {
             // An abort instead puts the batch back: it is not over before it is promoted.
             self.ask(Waiting::Promotion, None, "").await;
             up = self.hold().await;
+        }
+        if up {
+            self.confirm_batch().await;
+            up = self.hold().await;
+        }
+        if !up && self.heard == Level::Abort {
+            self.confirm_kept().await;
         }
         let ended =
             |outcome: &str| EventKind::BatchEnded { play: self.index, batch: index, outcome: outcome.to_owned() };
@@ -340,6 +367,7 @@ impl Driver {
             What::NotStarted => self.on_not_started(&host),
             What::Watched => self.on_watched(&host),
             What::List(end) => self.on_list(&host, end),
+            What::Confirmed(end) => self.on_confirmed(&host, end),
             What::RolledBack(end) => self.on_rolled_back(&host, end),
         }
     }
@@ -348,10 +376,11 @@ impl Driver {
     fn on_dropped(&mut self, host: &str) {
         let Some(row) = self.rows.get_mut(host) else { return };
         let was = std::mem::replace(&mut row.doing, Doing::Nothing);
-        let (touched, state, untouched) = (row.is_touched(), row.state, row.untouched_state());
+        let (touched, armed) = (row.is_touched(), row.is_armed());
+        let (state, untouched) = (row.state, row.untouched_state());
         let reason = Some("killed".to_owned());
         match state {
-            HostState::Healthy => self.set_state(host, HostState::Changed, reason),
+            HostState::Healthy if !armed => self.set_state(host, HostState::Changed, reason),
             _ if state.is_final() && was != Doing::Rollback => {}
             _ if touched || was == Doing::Rollback => self.set_state(host, HostState::Unknown, reason),
             _ => self.set_state(host, untouched, reason),
@@ -382,12 +411,14 @@ impl Driver {
 
     /// Gives every host that has none its final state, closes transactions, and hands the units back.
     async fn finish(mut self) -> PlayEnd {
+        self.confirm_rest().await;
         let stopped = self.run.desk.stopped();
         for host in self.order.clone() {
             let Some(row) = self.rows.get(&host) else { continue };
             let (state, untouched, why) = (row.state, row.untouched_state(), self.why_not());
             match state {
                 HostState::Pending => self.set_state(&host, untouched, Some(why)),
+                HostState::Healthy if row.is_armed() => self.set_state(&host, HostState::Unknown, Some(why)),
                 HostState::Healthy => self.set_state(&host, HostState::Changed, Some(why)),
                 state if state.is_final() => {}
                 _ if row.is_touched() => {
@@ -412,6 +443,7 @@ impl Driver {
             }
             self.pump().await;
         }
+        self.leave_to_guards();
         self.run.desk.emit(EventKind::PlayEnded { play: self.index });
         self.ends(paused)
     }

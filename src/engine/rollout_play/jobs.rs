@@ -4,7 +4,9 @@ use super::{driver::Driver, row::Doing};
 use crate::{
     engine::{
         dispatcher::{Permission, Permit},
+        guard::ConfirmEnd,
         rollback::{RollbackEnd, RollbackPlan},
+        stop::Level,
         task_end::ListEnd,
         unit::Unit,
         watch::Watch,
@@ -31,6 +33,8 @@ pub(super) enum What {
     List(ListEnd),
     /// Its rollback.
     RolledBack(RollbackEnd),
+    /// Its confirmation.
+    Confirmed(ConfirmEnd),
     /// Its transaction is closed.
     Kept,
 }
@@ -77,8 +81,11 @@ impl Driver {
                 }
                 return JobDone { unit, what: What::NotStarted };
             }
-            let what = What::List(unit.run_list().await);
-            JobDone { unit, what }
+            let end = unit.run_list().await;
+            if unit.is_armed() && !unit.is_touched() && !matches!(end, ListEnd::Unreachable(_)) {
+                unit.let_go().await;
+            }
+            JobDone { unit, what: What::List(end) }
         });
     }
 
@@ -86,6 +93,18 @@ impl Driver {
         self.spawn(host, Doing::Rollback, |mut unit| async move {
             let what = What::RolledBack(unit.roll_back(plan).await);
             JobDone { unit, what }
+        });
+    }
+
+    pub(super) fn spawn_confirm(&mut self, host: &str) {
+        let (desk, cut) = (self.run.desk.clone(), !self.finishing);
+        self.spawn(host, Doing::Confirm, move |mut unit| async move {
+            let end = tokio::select! {
+                end = unit.confirm() => end,
+                // What an abort puts back needs no confirmation, and one that had arrived keeps nobody from it.
+                () = desk.until(Level::Abort), if cut => ConfirmEnd::Denied,
+            };
+            JobDone { unit, what: What::Confirmed(end) }
         });
     }
 

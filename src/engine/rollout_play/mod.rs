@@ -1,6 +1,7 @@
 //! A play with `rollout:`: batches as barriers, each host on its own inside one, judged, and put back when it must be.
 
 mod batch;
+mod confirm;
 mod driver;
 mod findings;
 mod hold;

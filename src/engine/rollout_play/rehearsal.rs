@@ -94,8 +94,10 @@ impl Driver {
         let rolled_back_ms = millis(since.elapsed());
         let lacking = self.judge.not_regained(host);
         let (compared, failed) = match end {
-            RollbackEnd::Restored { compared } if lacking.is_empty() => (*compared, None),
-            RollbackEnd::Restored { compared } => (*compared, Some(format!("as before, but {}", lacking.join("; ")))),
+            RollbackEnd::Restored { compared, .. } if lacking.is_empty() => (*compared, None),
+            RollbackEnd::Restored { compared, .. } => {
+                (*compared, Some(format!("as before, but {}", lacking.join("; "))))
+            }
             RollbackEnd::Failed(why) => (0, Some(why.clone())),
             RollbackEnd::Unknown(why) => (0, Some(format!("unreachable: {why}"))),
         };
@@ -130,6 +132,7 @@ impl Driver {
         if let Some(unit) = &mut row.unit {
             unit.begin_play(cx);
             row.touched = Arc::clone(&unit.touched);
+            row.armed = Arc::clone(&unit.armed);
         }
         if self.heard >= Level::Abort {
             let why = format!("rehearsed, not changed again: {}", self.why_not());

@@ -29,6 +29,8 @@ pub(super) enum Doing {
     Verify,
     /// Its probes, for the bake.
     Bake,
+    /// The confirmation of its change.
+    Confirm,
     /// Its rollback.
     Rollback,
     /// Closing its transaction.
@@ -44,6 +46,9 @@ pub(super) struct Row {
     pub(super) unit: Option<Box<Unit>>,
     pub(super) doing: Doing,
     pub(super) touched: Arc<AtomicBool>,
+    pub(super) armed: Arc<AtomicBool>,
+    /// It has been healthy for long enough, and its confirmation is due.
+    pub(super) due: bool,
     pub(super) cancel: CancellationToken,
     /// When it was started.
     pub(super) began: Option<Instant>,
@@ -80,6 +85,8 @@ impl Row {
             state: HostState::Pending,
             reason: None,
             touched: Arc::clone(&unit.touched),
+            armed: Arc::clone(&unit.armed),
+            due: false,
             unit: Some(Box::new(unit)),
             doing: Doing::Nothing,
             cancel: CancellationToken::new(),
@@ -102,6 +109,11 @@ impl Row {
     /// Whether something on it may be other than it was.
     pub(super) fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Acquire)
+    }
+
+    /// Whether it puts itself back unless its change is confirmed.
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Acquire)
     }
 
     /// Whether it runs its tasks or is being verified.

@@ -19,6 +19,12 @@ use tokio::time::Instant;
 /// Restored hosts without their health after which the change is not taken for the cause (R18).
 const SUSPECT: usize = 2;
 
+/// The reason of a healthy host that stays as it is after an abort.
+pub(super) const KEPT: &str = "kept: on_failure does not roll it back";
+
+/// The reason of a host that has put itself back (R26).
+const BY_GUARD: &str = "reverted_by_guard";
+
 impl Driver {
     /// The run was told to stop, or to go on.
     pub(super) fn on_stop(&mut self) {
@@ -71,7 +77,8 @@ impl Driver {
             row.deadline = None;
             row.queued = false;
             let idle = row.doing == Doing::Nothing && !row.state.is_final();
-            if idle && row.is_touched() && row.state != HostState::Healthy {
+            let kept = row.state == HostState::Healthy && !row.is_armed();
+            if idle && row.is_touched() && !kept {
                 self.set_state(&host, HostState::Unknown, Some("killed".to_owned()));
             }
         }
@@ -110,8 +117,10 @@ impl Driver {
         } else if self.in_scope(row) {
             let why = row.reason.clone();
             self.enqueue_rollback(host, why);
+        } else if row.state == HostState::Healthy && row.is_armed() {
+            // It is kept once it is confirmed, at the end of its batch.
         } else if row.state == HostState::Healthy {
-            self.set_state(host, HostState::Changed, Some("kept: on_failure does not roll it back".to_owned()));
+            self.set_state(host, HostState::Changed, Some(KEPT.to_owned()));
         } else if row.state != HostState::Changed {
             self.budget.set(host, Some(Disruption::Failed));
             self.set_state(host, HostState::Failed, Some("not rolled back (on_failure: pause)".to_owned()));
@@ -121,7 +130,7 @@ impl Driver {
     fn on_killed(&mut self, host: &str) {
         let Some(row) = self.rows.get(host) else { return };
         let state = match (row.state, row.is_touched()) {
-            (HostState::Healthy | HostState::Changed, _) => HostState::Changed,
+            (HostState::Healthy | HostState::Changed, _) if !row.is_armed() => HostState::Changed,
             (_, true) => HostState::Unknown,
             (_, false) => row.untouched_state(),
         };
@@ -155,8 +164,11 @@ impl Driver {
         }
         row.queued = true;
         row.reason = why;
+        let batch = row.batch;
         self.budget.set(host, Some(Disruption::Failed));
-        self.queue.push_back(host.to_owned());
+        let earlier = |other: &String| self.rows.get(other).is_some_and(|row| row.batch < batch);
+        let place = self.queue.iter().position(earlier).unwrap_or(self.queue.len());
+        self.queue.insert(place, host.to_owned());
     }
 
     /// Begins rollbacks: at their own speed, the first ones few, until one of them has shown that it helps.
@@ -174,7 +186,10 @@ impl Driver {
             }
             // Hosts out of reach hold up nobody.
             let held = !proven && trying + self.restored >= SUSPECT;
-            let next = self.queue.iter().position(|host| !held || self.rows.get(host).is_some_and(|row| row.lost));
+            // A confirmation that the abort has cut gives its host back in a moment: the latest batch goes first.
+            let cut = self.rows.values().filter(|row| row.doing == Doing::Confirm).map(|row| row.batch).max();
+            let may = |row: &Row| (!held || row.lost) && cut.is_none_or(|cut| row.batch >= cut);
+            let next = self.queue.iter().position(|host| self.rows.get(host).is_some_and(may));
             let Some(host) = next.and_then(|next| self.queue.remove(next)) else { return };
             self.roll_back(&host);
         }
@@ -201,7 +216,12 @@ impl Driver {
         }
         let why = self.rows.get(host).and_then(|row| row.reason.clone());
         match end {
-            RollbackEnd::Restored { .. } => {
+            RollbackEnd::Restored { by_guard, .. } => {
+                let why = match (by_guard, why) {
+                    (true, Some(why)) if !why.starts_with(BY_GUARD) => Some(format!("{BY_GUARD}: {why}")),
+                    (true, None) => Some(BY_GUARD.to_owned()),
+                    (_, why) => why,
+                };
                 let lacking = self.judge.not_regained(host);
                 self.restored += 1;
                 if lacking.is_empty() {

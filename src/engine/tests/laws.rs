@@ -172,7 +172,10 @@ pub(super) fn states_are_true(case: &Case, run: &Outcome, fleet: &ScriptFleet) -
             HostState::Unchanged | HostState::NeverStarted | HostState::RolledBack => {
                 prop_assert!(!changed, "{host} is said to be {state:?} and holds the change");
             }
-            HostState::Changed => prop_assert!(changed, "{host} is said to be changed and is not"),
+            HostState::Changed => {
+                prop_assert!(changed, "{host} is said to be changed and is not");
+                prop_assert!(!fleet.is_armed(&host), "{host} is said to be changed and will put itself back");
+            }
             _ => {}
         }
     }

@@ -35,6 +35,7 @@ pub(super) struct Case {
     pub(super) rollback: &'static str,
     /// What an operator says, and when, in seconds since the last time.
     pub(super) words: Vec<(u64, Signal)>,
+    pub(super) confirm: &'static str,
 }
 
 impl Case {
@@ -89,6 +90,9 @@ impl Case {
     promote: {}
     pause_timeout: 50s
     rollback: {}
+    confirm: {}
+    guard_timeout: 20s
+    revert_budget: 10s
     probes:
       - name: alive
         command: look
@@ -126,6 +130,7 @@ impl Case {
             self.on_failure,
             if self.manual { "manual" } else { "auto" },
             self.rollback,
+            self.confirm,
             self.action,
         )
     }
@@ -201,8 +206,9 @@ fn script() -> impl Strategy<Value = Script> {
         prop::collection::vec(health(6), 0..3),
         prop_oneof![8 => Just(0_u32), 1 => 1_u32..5],
         prop::bool::weighted(0.05),
+        (prop::bool::weighted(0.05), prop::bool::weighted(0.05)),
     )
-        .prop_map(|(unreachable, steps, before, after, restored, revert_fails, gone)| Script {
+        .prop_map(|(unreachable, steps, before, after, restored, revert_fails, gone, (locked, deaf))| Script {
             unreachable,
             steps,
             before,
@@ -211,6 +217,8 @@ fn script() -> impl Strategy<Value = Script> {
             revert_fails,
             gone,
             lost_at_revert: false,
+            locked,
+            deaf,
         })
 }
 
@@ -239,6 +247,7 @@ fn case() -> impl Strategy<Value = Case> {
         (
             prop::bool::weighted(0.2),
             prop::sample::select(vec!["{}", "{max_parallel: 1, on_failure: pause}", "{min_healthy_time: 5s}"]),
+            prop::sample::select(vec!["per_host", "per_batch"]),
         ),
         prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec((0_u64..30, word()), 1..6)],
     )
@@ -250,7 +259,7 @@ fn case() -> impl Strategy<Value = Case> {
                 on_failure,
                 bake,
                 action,
-                (manual, rollback),
+                (manual, rollback, confirm),
                 words,
             )| {
                 let (batches, max_unavailable, max_parallel, racks, ramp, rehearse, progress) = speeds;
@@ -271,6 +280,7 @@ fn case() -> impl Strategy<Value = Case> {
                     manual,
                     rollback,
                     words,
+                    confirm,
                 }
             },
         )

@@ -23,7 +23,9 @@ impl Sandbox {
     /// Hosts `h1` to `hN`.
     pub(super) fn new(playbook: &str, count: usize) -> Self {
         let hosts: Vec<String> = (1..=count).map(|n| format!("h{n}")).collect();
-        let project = Project::new(playbook, "");
+        // An agent in this process is no program that a guard could run; the guard is tested with the real one.
+        let stanza = "  rollout:\n    confirm: none\n    accept_irreversible: true\n";
+        let project = Project::new(&playbook.replace("  rollout:\n", stanza), "");
         let base = project.dir.path().join("hosts");
         let lines: Vec<String> =
             hosts.iter().map(|host| format!("{host} root={}", base.join(host).join("root").display())).collect();

@@ -1,18 +1,22 @@
 //! Hosts that do what a script says, in tokio's time: for faults and timing that no real host shows on demand.
 
-use super::support::{Log, Seen};
+use super::{
+    script_guard::SimGuard,
+    support::{Log, Seen},
+};
 use crate::host::{Fleet, Host, HostError, RawOutput, Request, RunAs, Stage, Target};
 use async_trait::async_trait;
 use rollgate_agent::protocol::{
-    AgentError, AgentErrorKind, Answer, Call, Change, ProbeReport, ProbeStatus, RevertReport, TaskReport, VerifyReport,
-    Welcome,
+    AgentError, AgentErrorKind, Answer, Call, Change, GuardState, ProbeReport, ProbeStatus, RevertReport, TaskReport,
+    VerifyReport, Welcome,
 };
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// What a host does with one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,10 @@ pub(super) struct Script {
     pub(super) gone: bool,
     /// It is out of reach from its first revert on.
     pub(super) lost_at_revert: bool,
+    /// After its change nobody gets a new connection to it.
+    pub(super) locked: bool,
+    /// Nothing that is said to its guard arrives, but a confirmation.
+    pub(super) deaf: bool,
 }
 
 #[derive(Debug, Default)]
@@ -70,13 +78,27 @@ struct State {
     restored: usize,
     reverts: u32,
     generation: u64,
+    guards: Vec<SimGuard>,
+}
+
+impl State {
+    /// Lets the guards do what is due.
+    fn tick(&mut self) {
+        let fired = self.guards.iter_mut().map(SimGuard::tick).filter(|fired| *fired).count();
+        if fired > 0 {
+            self.changes.clear();
+            self.reverted = true;
+        }
+    }
 }
 
 pub(super) struct ScriptHost {
     name: String,
     script: Script,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     log: Log,
+    /// Not the first connection.
+    fresh: bool,
 }
 
 /// A fleet of scripted hosts.
@@ -93,20 +115,43 @@ impl ScriptFleet {
 
     /// Whether a host holds any of the run's change.
     pub(super) fn is_changed(&self, host: &str) -> bool {
+        self.of(host, false, |state| !state.changes.is_empty())
+    }
+
+    /// Whether a host would put itself back, was nobody to say anything any more.
+    pub(super) fn is_armed(&self, host: &str) -> bool {
+        self.of(host, false, |state| state.guards.iter().any(|guard| guard.state() == GuardState::Armed))
+    }
+
+    /// When each host puts itself back.
+    pub(super) fn windows(&self) -> Vec<(Instant, Instant)> {
+        let names: Vec<String> = self.hosts.lock().expect("lock").keys().cloned().collect();
+        names
+            .iter()
+            .flat_map(|host| {
+                self.of(host, Vec::new(), |state| state.guards.iter().filter_map(SimGuard::window).collect())
+            })
+            .collect()
+    }
+
+    fn of<T>(&self, host: &str, none: T, ask: impl FnOnce(&State) -> T) -> T {
         let hosts = self.hosts.lock().expect("lock");
-        hosts.get(host).is_some_and(|host| !host.state.lock().expect("lock").changes.is_empty())
+        hosts.get(host).map_or(none, |host| ask(&host.state()))
     }
 }
 
 impl Fleet for ScriptFleet {
     fn host(&self, target: &Target) -> Arc<dyn Host> {
+        let mut hosts = self.hosts.lock().expect("lock");
+        let known = hosts.get(&target.name);
         let host = Arc::new(ScriptHost {
             name: target.name.clone(),
             script: self.scripts.get(&target.name).cloned().unwrap_or_default(),
-            state: Mutex::default(),
+            state: known.map(|host| Arc::clone(&host.state)).unwrap_or_default(),
             log: Arc::clone(&self.log),
+            fresh: known.is_some(),
         });
-        self.hosts.lock().expect("lock").insert(target.name.clone(), Arc::clone(&host));
+        hosts.entry(target.name.clone()).or_insert_with(|| Arc::clone(&host));
         host
     }
 }
@@ -117,7 +162,22 @@ impl ScriptHost {
     }
 
     fn is_gone(&self) -> bool {
-        self.script.gone && self.state.lock().expect("lock").steps > 0
+        self.script.gone && self.state().steps > 0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().expect("lock");
+        state.tick();
+        state
+    }
+
+    fn guard(
+        &self,
+        txn: &str,
+        ask: impl FnOnce(&mut SimGuard) -> Result<Answer, HostError>,
+    ) -> Result<Answer, HostError> {
+        let mut state = self.state();
+        ask(state.guards.iter_mut().find(|guard| guard.is(txn)).expect("an armed transaction"))
     }
 
     async fn task(&self, mutating: bool, seq: u64) -> Result<Answer, HostError> {
@@ -125,7 +185,7 @@ impl ScriptHost {
             return Ok(Answer::Task(Box::new(report(Change::Unchanged))));
         }
         let fault = {
-            let mut state = self.state.lock().expect("lock");
+            let mut state = self.state();
             state.steps += 1;
             state.reverted = false;
             let fault = self.script.steps.get(state.steps - 1).copied().unwrap_or(StepFault::None);
@@ -145,7 +205,7 @@ impl ScriptHost {
     }
 
     fn health(&self) -> Health {
-        let mut state = self.state.lock().expect("lock");
+        let mut state = self.state();
         let (list, at) = if state.reverted {
             (&self.script.restored, &mut state.restored)
         } else if state.steps > 0 {
@@ -159,7 +219,7 @@ impl ScriptHost {
     }
 
     fn revert(&self) -> RevertReport {
-        let mut state = self.state.lock().expect("lock");
+        let mut state = self.state();
         state.reverts += 1;
         let mut report = RevertReport { done: Vec::new(), failed: None, drifted: Vec::new(), no_op: false };
         if state.reverts <= self.script.revert_fails {
@@ -168,6 +228,7 @@ impl ScriptHost {
             report.no_op = state.changes.is_empty();
             state.changes.clear();
             state.reverted = true;
+            state.guards.iter_mut().for_each(SimGuard::reverted);
         }
         report
     }
@@ -202,7 +263,8 @@ impl Host for ScriptHost {
 
     async fn open(&self, _run_as: &RunAs) -> Result<Welcome, HostError> {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        if self.script.unreachable {
+        let locked = self.fresh && self.script.locked && self.state().steps > 0;
+        if self.script.unreachable || locked {
             let message = "no route to host".to_owned();
             return Err(HostError::Unreachable { stage: Stage::Connect, message, hint: None });
         }
@@ -214,7 +276,7 @@ impl Host for ScriptHost {
             state_dir: String::new(),
             boot: "boot".to_owned(),
             clock_ms: 0,
-            generation: self.state.lock().expect("lock").generation,
+            generation: self.state().generation,
             open_txn: None,
         })
     }
@@ -253,7 +315,7 @@ impl Host for ScriptHost {
                 Call::Facts => Ok(Answer::Facts(Map::new())),
                 Call::TxnOpen(open) => {
                     self.note("open");
-                    self.state.lock().expect("lock").generation = open.generation;
+                    self.state().generation = open.generation;
                     Ok(Answer::Done)
                 }
                 Call::TxnKeep { .. } => {
@@ -261,14 +323,28 @@ impl Host for ScriptHost {
                     Ok(Answer::Done)
                 }
                 Call::Blob(_) | Call::RevertPreview { .. } => Ok(Answer::Done),
-                Call::GuardArm(_)
-                | Call::GuardExtend { .. }
-                | Call::GuardConfirm { .. }
-                | Call::GuardCancel { .. }
-                | Call::GuardStatus { .. } => Err(HostError::Agent(AgentError {
-                    kind: AgentErrorKind::Guard,
-                    message: "the script has no guard".to_owned(),
-                })),
+                Call::GuardArm(arm) => {
+                    self.note("arm");
+                    let guard = SimGuard::new(arm);
+                    let report = guard.report();
+                    self.state().guards.push(guard);
+                    Ok(Answer::Guard(Box::new(report)))
+                }
+                Call::GuardExtend { .. } if self.script.deaf => {
+                    tokio::time::sleep(request.deadline).await;
+                    Err(HostError::Deadline { after: request.deadline })
+                }
+                Call::GuardExtend { txn, nonce } => self.guard(txn, |guard| guard.extend(nonce)),
+                Call::GuardConfirm { txn, nonce } => {
+                    self.note(if self.fresh { "confirm anew" } else { "confirm" });
+                    self.guard(txn, |guard| guard.confirm(nonce))
+                }
+                Call::GuardStatus { txn } => {
+                    let state = self.state();
+                    let wanted = |guard: &&SimGuard| txn.as_ref().is_none_or(|txn| guard.is(txn));
+                    Ok(Answer::Guards(state.guards.iter().filter(wanted).map(SimGuard::report).collect()))
+                }
+                Call::GuardCancel { .. } => unreachable!("the engine does not ask for it"),
             }
         };
         tokio::select! {

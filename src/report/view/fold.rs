@@ -55,7 +55,13 @@ impl RunView {
             | EventKind::TxnOpened { .. }
             | EventKind::Probed { .. } => self.host_event(event),
             EventKind::RehearsalStarted { .. } | EventKind::Rehearsed { .. } => self.rehearsal(event),
-            EventKind::PlayLimits { .. } | EventKind::RollbackPreviewed { .. } | EventKind::Unknown => {}
+            EventKind::PlayLimits { .. }
+            | EventKind::RollbackPreviewed { .. }
+            | EventKind::GuardArmed { .. }
+            | EventKind::ConfirmIntent { .. }
+            | EventKind::ConfirmResult { .. }
+            | EventKind::GuardFired { .. }
+            | EventKind::Unknown => {}
         }
     }
 

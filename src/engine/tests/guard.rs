@@ -1,0 +1,221 @@
+//! The controller and the guards of its hosts, in paused time; named after the rows of the contract's failure matrix.
+
+use super::{
+    script::{Health, Script, ScriptFleet},
+    support::{Log, Outcome, Project, Seen},
+};
+use crate::{
+    engine::Signal,
+    journal::{EventKind, HostState},
+};
+use HostState::{Changed, RolledBack, Unchanged, Unknown};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+
+/// A play of one change with this stanza, over hosts `h0`, `h1`, ... with these scripts.
+struct Scene {
+    project: Project,
+    fleet: Arc<ScriptFleet>,
+    log: Log,
+    hosts: Vec<String>,
+}
+
+impl Scene {
+    fn new(stanza: &str, scripts: Vec<Script>) -> Self {
+        let playbook = format!(
+            "- hosts: all
+  gather_facts: false
+  rollout:
+    healthy_deadline: 1h
+    rollback_deadline: 10m
+{stanza}
+    probes:
+      - name: alive
+        command: look
+        interval: 2s
+        timeout: 5s
+    triggers:
+      - name: sick
+        when: alive.consecutive_failures >= 3
+  tasks:
+    - name: Change
+      command: change it
+      accept_irreversible: true
+"
+        );
+        let hosts: Vec<String> = (0..scripts.len()).map(|n| format!("h{n:02}")).collect();
+        let mut project = Project::new(&playbook, &hosts.join("\n"));
+        // Time is paused: the journal's thread would look like idleness.
+        project.journal = false;
+        let log = Log::default();
+        let scripts: BTreeMap<String, Script> = hosts.iter().cloned().zip(scripts).collect();
+        let fleet = ScriptFleet::new(scripts, &log);
+        Self { project, fleet, log, hosts }
+    }
+
+    async fn run(&self) -> Outcome {
+        self.project.run(|_| self.fleet.clone(), &self.log).await
+    }
+}
+
+fn good() -> Script {
+    Script::default()
+}
+
+fn reason(run: &Outcome, host: &str) -> String {
+    let host = run.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run");
+    host.reason.clone().unwrap_or_default()
+}
+
+fn calls(run: &Outcome, wanted: &str) -> Vec<String> {
+    let call = |seen: &Seen| match seen {
+        Seen::Call { host, call } if call == wanted => Some(host.clone()),
+        _ => None,
+    };
+    run.log.iter().filter_map(call).collect()
+}
+
+/// The place of the first event of this kind.
+fn first(run: &Outcome, is: impl Fn(&EventKind) -> bool) -> usize {
+    run.kinds().position(is).expect("it happened")
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_host_is_armed_before_its_first_step_and_confirmed_anew_when_it_is_healthy() {
+    let scene = Scene::new("    batches: [1]\n    min_healthy_time: 4s", vec![good(), good()]);
+    let run = scene.run().await;
+    assert_eq!(run.states().into_iter().map(|(_, state)| state).collect::<Vec<_>>(), [Changed, Changed]);
+    assert_eq!(calls(&run, "arm"), ["h00", "h01"]);
+    assert_eq!(calls(&run, "confirm anew"), ["h00", "h01"]);
+    let armed = first(&run, |kind| matches!(kind, EventKind::GuardArmed { .. }));
+    let task = run.log.iter().position(|seen| matches!(seen, Seen::Call { call, .. } if call.contains("change")));
+    let arm = run.log.iter().position(|seen| matches!(seen, Seen::Call { call, .. } if call == "arm"));
+    assert!(arm < task && task.is_some());
+    let confirmed = first(&run, |kind| matches!(kind, EventKind::ConfirmResult { refused: None, .. }));
+    let healthy = first(&run, |kind| matches!(kind, EventKind::HostChanged { state: HostState::Healthy, .. }));
+    assert!(armed < confirmed && confirmed < healthy, "a host is told as healthy once it is confirmed");
+    assert!(scene.hosts.iter().all(|host| !scene.fleet.is_armed(host)));
+    let text = serde_json::to_string(&run.events).expect("JSON");
+    assert!(text.contains("nonce_sha256") && !text.contains("\"nonce\""), "only its digest is written down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn per_batch_confirms_nobody_before_the_bake_is_over() {
+    let stanza = "    batches: [2]\n    min_healthy_time: 4s\n    bake_time: 300s\n    confirm: per_batch\n    guard_timeout: 20s";
+    let scene = Scene::new(stanza, vec![good(), good()]);
+    let run = scene.run().await;
+    assert_eq!(run.state("h00"), Changed);
+    let bake = first(&run, |kind| matches!(kind, EventKind::BakeStarted { .. }));
+    let intent = first(&run, |kind| matches!(kind, EventKind::ConfirmIntent { .. }));
+    let ended = first(&run, |kind| matches!(kind, EventKind::BatchEnded { .. }));
+    assert!(bake < intent && intent < ended, "a lease of 20 s is extended through a bake of 300");
+    assert!(!run.kinds().any(|kind| matches!(kind, EventKind::GuardFired { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_nothing_changed_keeps_no_guard_and_needs_no_new_connection() {
+    let unchanged = Script { steps: vec![super::script::StepFault::Unchanged], ..Script::default() };
+    let scene = Scene::new("    batches: [1]\n    min_healthy_time: 0s", vec![unchanged]);
+    let run = scene.run().await;
+    assert_eq!(run.state("h00"), Unchanged);
+    assert_eq!((calls(&run, "confirm").len(), calls(&run, "confirm anew").len()), (1, 0));
+    assert!(!scene.fleet.is_armed("h00"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_4_a_confirmation_after_the_guard_has_fired_is_refused_and_the_host_is_no_success() {
+    let deaf = Script { deaf: true, ..Script::default() };
+    let stanza = "    batches: [2]\n    min_healthy_time: 4s\n    bake_time: 60s\n    confirm: per_batch\n    guard_timeout: 20s\n    revert_budget: 5s\n    max_unavailable: 2";
+    let scene = Scene::new(stanza, vec![good(), deaf]);
+    let run = scene.run().await;
+    assert_eq!(run.state("h01"), RolledBack);
+    assert!(reason(&run, "h01").contains("reverted_by_guard"), "{}", reason(&run, "h01"));
+    assert!(run.kinds().any(|kind| matches!(kind, EventKind::GuardFired { host, .. } if host == "h01")));
+    let refused =
+        |kind: &EventKind| matches!(kind, EventKind::ConfirmResult { host, refused: Some(_), .. } if host == "h01");
+    let kept = |kind: &EventKind| matches!(kind, EventKind::ConfirmResult { host, refused: None, .. } if host == "h01");
+    assert!(run.kinds().any(refused) && !run.kinds().any(kept), "never confirmed");
+    assert_eq!(run.outcome.exit_code, 2, "a refused confirmation is a failure");
+    assert_eq!(run.state("h00"), RolledBack, "and its batch goes back with it");
+    assert!(!scene.fleet.is_changed("h01"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_32_a_long_verification_is_held_by_extensions() {
+    let slow = Script { after: vec![Health::Bad, Health::Bad, Health::Good], ..Script::default() };
+    let stanza = "    batches: [1]\n    min_healthy_time: 600s\n    guard_timeout: 5s";
+    let scene = Scene::new(stanza, vec![slow]);
+    let run = scene.run().await;
+    assert_eq!(run.state("h00"), Changed);
+    assert!(run.events.last().is_some_and(|event| event.elapsed_ms >= 600_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_32_if_the_guard_fires_while_verification_is_still_going_the_revert_wins() {
+    let deaf = Script { deaf: true, ..Script::default() };
+    let stanza = "    batches: [1]\n    min_healthy_time: 60s\n    guard_timeout: 20s\n    revert_budget: 5s";
+    let scene = Scene::new(stanza, vec![deaf]);
+    let run = scene.run().await;
+    assert_eq!(run.state("h00"), RolledBack);
+    assert!(reason(&run, "h00").contains("reverted_by_guard"));
+    assert_eq!(run.outcome.exit_code, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_broke_the_way_in_is_not_confirmed_and_is_put_back_over_the_old_connection() {
+    let locked = Script { locked: true, ..Script::default() };
+    let stanza = "    batches: [1]\n    min_healthy_time: 4s\n    guard_timeout: 20s";
+    let scene = Scene::new(stanza, vec![locked]);
+    let run = scene.run().await;
+    assert_eq!(run.state("h00"), RolledBack);
+    assert!(reason(&run, "h00").contains("new connection"), "{}", reason(&run, "h00"));
+    assert!(calls(&run, "confirm anew").is_empty());
+    assert!(!scene.fleet.is_changed("h00"));
+}
+
+/// Kills the controller after so long: three signals.
+async fn kill_after(sender: &mpsc::Sender<Signal>, after: Duration) {
+    sleep(after).await;
+    for _ in 0..3 {
+        sender.send(Signal::Interrupt).await.expect("a run under way");
+        sleep(Duration::from_millis(1)).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn killed(scene: &Scene, after: Duration) -> Outcome {
+    let (sender, signals) = mpsc::channel(4);
+    tokio::select! {
+        run = scene.project.run_with(|_| scene.fleet.clone(), &scene.log, signals) => run,
+        () = kill_after(&sender, after) => unreachable!("it waits for ever"),
+    }
+}
+
+/// The most windows open at one moment.
+fn most_at_once(windows: &[(Instant, Instant)]) -> usize {
+    let open = |at: Instant| windows.iter().filter(|(from, to)| *from <= at && at < *to).count();
+    windows.iter().map(|(from, _)| open(*from)).max().unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_33_fifty_armed_hosts_of_a_dead_controller_never_revert_more_than_max_unavailable_at_once() {
+    // At moments that cut the rounds of extensions in different places.
+    for after in [100.0, 107.3, 111.9, 118.4, 129.8] {
+        let stanza = "    batches: [50]\n    max_unavailable: 5\n    min_healthy_time: 4s\n    bake_time: 1h\n    confirm: per_batch\n    guard_timeout: 40s\n    revert_budget: 30s";
+        let scene = Scene::new(stanza, (0..50).map(|_| good()).collect());
+        let run = killed(&scene, Duration::from_secs_f64(after)).await;
+        assert!(run.states().iter().all(|(_, state)| *state == Unknown), "{:?}", run.states());
+        let windows = scene.fleet.windows();
+        assert_eq!(windows.len(), 50);
+        assert!(most_at_once(&windows) <= 5, "{} at once", most_at_once(&windows));
+        // As the plan said: the lease, nine slots, and the revert itself.
+        let last = windows.iter().map(|(_, to)| *to).max().expect("windows");
+        assert!(last <= Instant::now() + Duration::from_secs(40 + 9 * (30 + 10) + 30));
+        tokio::time::sleep_until(last).await;
+        let left: Vec<&String> = scene.hosts.iter().filter(|host| scene.fleet.is_changed(host)).collect();
+        assert!(left.is_empty(), "{left:?} hold the change");
+    }
+}
