@@ -1,8 +1,9 @@
 //! `rollgate-agent --stdio` serves one channel; `rollgate-agent guard` is the guard, and what root may ask of it on the
-//! host; `rollgate-agent version` says which agent this is.
+//! host; `rollgate-agent version` says which agent this is; `--digest` says the SHA-256 of its own file.
 
 mod guard_command;
 
+use rollgate_agent::files::digest_of;
 use rollgate_agent::protocol::PROTOCOL_VERSION;
 use rollgate_agent::serve::{Ending, LEASE, serve};
 use std::fs::File;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--stdio"] => stdio(),
+        ["--digest"] => digest(),
         ["version" | "--version"] => {
             say(
                 &mut std::io::stdout(),
@@ -59,6 +61,23 @@ fn stdio() -> ExitCode {
         }
         Err(error) => {
             say(&mut std::io::stderr(), &format!("rollgate-agent: {error}."));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says the SHA-256 of the file that runs: whoever starts it asks first whether it is the one that is meant, and whole.
+fn digest() -> ExitCode {
+    match File::open("/proc/self/exe")
+        .map_err(|error| error.to_string())
+        .and_then(|file| digest_of(file).map_err(|error| error.to_string()))
+    {
+        Ok(digest) => {
+            say(&mut std::io::stdout(), &digest);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("rollgate-agent: its own file cannot be read: {error}."));
             ExitCode::FAILURE
         }
     }

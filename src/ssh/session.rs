@@ -62,8 +62,8 @@ pub(crate) struct Session {
     commands: Arc<Semaphore>,
     /// Login user.
     pub(crate) user: String,
-    /// About one round trip to the host.
-    pub(crate) round_trip: Duration,
+    /// Whether the host is this machine.
+    pub(crate) local: bool,
 }
 
 impl Alive for Session {
@@ -93,7 +93,7 @@ impl Session {
         };
         let at = format!("{}:{}", config.host, config.port);
         let begin = Instant::now();
-        let (socket, round_trip) = match timeout(limit, Socket::connect(&addresses)).await {
+        let socket = match timeout(limit, Socket::connect(&addresses)).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return Err(unreachable(Stage::Connect, &error.to_string(), NOBODY)),
             Err(_) => {
@@ -111,7 +111,8 @@ impl Session {
             return Err(unreachable(stage, &format!("{at} does not let us in within {limit:?}"), SLOW));
         };
         let handle = shaken?;
-        Ok(Self { handle, socket, commands: Arc::new(Semaphore::new(COMMANDS)), user: config.user, round_trip })
+        let local = socket.is_local();
+        Ok(Self { handle, socket, commands: Arc::new(Semaphore::new(COMMANDS)), user: config.user, local })
     }
 
     /// A channel for a command, one of few at a time.

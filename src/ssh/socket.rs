@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -19,25 +19,31 @@ use tokio::{
 pub(crate) struct Socket(Arc<TcpStream>);
 
 impl Socket {
-    /// Connects to the first address that answers, and says how long that took: about one round trip.
-    pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<(Self, Duration)> {
+    /// Connects to the first address that answers.
+    pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
         for address in addresses {
-            let begin = Instant::now();
             match TcpStream::connect(address).await {
                 Ok(stream) => {
-                    let took = begin.elapsed();
                     stream.set_nodelay(true)?;
                     // Between SSH's own keepalives a NAT may forget the connection (rust.md 2.1).
                     sockopt::set_socket_keepalive(&stream, true)?;
                     sockopt::set_tcp_keepidle(&stream, Duration::from_secs(15))?;
                     sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(15))?;
-                    return Ok((Self(Arc::new(stream)), took));
+                    return Ok(Self(Arc::new(stream)));
                 }
                 Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
             }
         }
         Err(last)
+    }
+
+    /// Whether the other end is this machine: then there is no network that compressing could spare.
+    pub(crate) fn is_local(&self) -> bool {
+        match (self.0.peer_addr(), self.0.local_addr()) {
+            (Ok(peer), Ok(own)) => peer.ip().is_loopback() || peer.ip() == own.ip(),
+            _ => false,
+        }
     }
 
     /// Ends the connection under whoever reads or writes it.

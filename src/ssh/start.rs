@@ -23,9 +23,6 @@ const MARK: &str = "ROLLGATE1 ";
 /// What login files may print before the script begins.
 const NOISE: usize = 64 << 10;
 
-/// Round trips shorter than this are a local network, where compressing costs more than it saves.
-const NEAR: Duration = Duration::from_millis(3);
-
 /// The slowest upload that is waited for, in bytes a second.
 const SLOWEST: u64 = 16 << 10;
 
@@ -89,7 +86,7 @@ pub(crate) async fn start(
     let (source, sink) = exec::exec_agent(channel, &line).await?;
     let stage = if user.is_some() { Stage::Become } else { Stage::Agent };
     let starting = Starting::new(Box::new(source), Box::new(sink), hello, agents, stage);
-    starting.run(session.round_trip, common.options.start_timeout).await.map_err(become_hint)
+    starting.run(!session.local, common.options.start_timeout).await.map_err(become_hint)
 }
 
 /// The script and its arguments.
@@ -132,12 +129,12 @@ impl Starting {
         Self { source, sink, hello, agents, stage, seen: Vec::new(), stderr: Tail::default(), exit: None }
     }
 
-    async fn run(mut self, round_trip: Duration, limit: Duration) -> Result<Mux, HostError> {
+    async fn run(mut self, compress: bool, limit: Duration) -> Result<Mux, HostError> {
         self.send_hello().await;
         let mut line = self.line_within(limit).await?;
         if let ["need", arch, coding, framing] = line.split_whitespace().collect::<Vec<_>>().as_slice() {
             let exact = *framing == "exact";
-            let allowed = self.upload(arch, *coding == "gzip" && round_trip >= NEAR, limit).await?;
+            let allowed = self.upload(arch, *coding == "gzip" && compress, limit).await?;
             // From here on the script has begun: a failure is the agent's.
             self.stage = Stage::Agent;
             if exact {

@@ -5,6 +5,10 @@
 # Arguments: bytes of the Hello that is on its way already; the directory that replaces the default, or -; then one
 # ARCHITECTURE:SHA256 for each agent that the controller has.
 #
+# Whether a file is whole it says itself (--digest), in a fraction of the time that sha256sum takes: nobody but root and
+# this user can have written it, and one that a crash cut short says nothing, so that it is asked for again. What is no
+# program is not started: a shell would read it as a script.
+#
 # Says one line on standard output: "start PATH", "need ARCHITECTURE CODING FRAMING", "arch ARCHITECTURE" or "fail WHY",
 # each after a mark, because the login shell's own files may have printed something before.
 cd /;
@@ -18,7 +22,6 @@ say() { echo "ROLLGATE1 $*"; };
 die() { say fail "$*"; exit 3; };
 pick() { a=$(uname -m); s=; for p in $l; do case $p in "$a":*) s=${p#*:};; esac; done; };
 case $# in 1) s=${1#*:};; *) pick;; esac;
-command -v sha256sum >/dev/null || die "sha256sum is not there";
 
 # checked DIRECTORY [FILE]: nobody but root and this user can change them. For root, and for what root keeps, all the
 # way up, where a sticky directory is well; for others from their own directory on (a home may be open to its group).
@@ -40,7 +43,12 @@ checked() {
 };
 
 run() { say start "$d/rollgate-agent"; exec "$d/rollgate-agent" --stdio; };
-same() { case $(sha256sum <"$1") in "$s "*) return 0;; esac; return 1; };
+whole() {
+  case $(head -c 4 <"$1") in
+    ?ELF) [ "$("$1" --digest 2>/dev/null)" = "$s" ];;
+    *) return 1;;
+  esac;
+};
 
 # Where agents are kept, the first choice first. Another user than root may run what root keeps.
 r=;
@@ -54,7 +62,7 @@ else set -- "$o"; fi;
 for b in $r "$@"; do
   if [ -n "$s" ] && [ -f "$b/agent/$s/rollgate-agent" ]; then
     checked "$b/agent/$s" rollgate-agent;
-    same "$d/rollgate-agent" && run;
+    whole "$d/rollgate-agent" && run;
   fi;
 done;
 
@@ -85,13 +93,13 @@ done;
 z=raw;
 command -v gzip >/dev/null && z=gzip;
 x=wait;
-dd bs=1 count=0 iflag=fullblock </dev/null >/dev/null 2>&1 && x=exact;
+dd bs=1 count=0 iflag=fullblock,count_bytes </dev/null >/dev/null 2>&1 && x=exact;
 say need "$a" "$z" "$x";
 dd bs=1 count="$h" >/dev/null 2>&1;
 read -r n c || exit 3;
 t=$d/.new.$$;
-if [ "$x" = exact ]; then dd bs="$n" count=1 iflag=fullblock 2>/dev/null; else head -c "$n"; fi |
-if [ "$c" = gzip ]; then gzip -dc; else cat; fi >"$t";
-same "$t" || { rm -f "$t"; die "the agent did not arrive whole in $d (is the disk full?)"; };
-chmod 755 "$t" && mv -f "$t" "$d/rollgate-agent" || die "the agent cannot be put into $d";
+take() { if [ "$x" = exact ]; then dd bs=65536 count="$n" iflag=fullblock,count_bytes 2>/dev/null; else head -c "$n"; fi; };
+if [ "$c" = gzip ]; then take | gzip -dc >"$t"; else take >"$t"; fi;
+chmod 755 "$t" && whole "$t" || { rm -f "$t"; die "the agent did not arrive whole in $d (is the disk full?)"; };
+mv -f "$t" "$d/rollgate-agent" || die "the agent cannot be put into $d";
 run;

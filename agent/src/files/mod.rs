@@ -10,7 +10,7 @@ pub use open::{FileError, Parent, open_dir, open_parent, resolve};
 pub use remove::remove_tree;
 pub use replace::{Final, Staged};
 pub use restore::{Restored, restore};
-pub use state::{Kind, PathState, digest, fingerprint, read_file};
+pub use state::{Kind, PathState, digest, digest_of, fingerprint, read_file};
 
 pub(crate) use replace::{sweep, temporary_name};
 pub(crate) use state::{Looked, copy_digesting, hex, unhex};

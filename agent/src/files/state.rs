@@ -113,6 +113,14 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// The digest of what is read to its end, lower-case hexadecimal.
+///
+/// # Errors
+/// What the reader says.
+pub fn digest_of(mut source: impl std::io::Read) -> std::io::Result<String> {
+    copy_digesting(&mut source, None).map(|(_, digest)| digest)
+}
+
 /// The digest of these bytes, lower-case hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
