@@ -1,5 +1,6 @@
 //! The agents that this controller can push: one file an architecture, found beside the controller.
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::{
     io::Write as _,
@@ -87,26 +88,27 @@ pub(crate) struct AgentFile {
     pub(crate) arch: String,
     /// Of the file, lower-case hexadecimal.
     pub(crate) sha256: String,
-    pub(crate) bytes: Vec<u8>,
-    gzip: OnceLock<Vec<u8>>,
+    pub(crate) bytes: Bytes,
+    gzip: OnceLock<Bytes>,
 }
 
 impl AgentFile {
     fn new(arch: String, bytes: Vec<u8>) -> Self {
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { arch, sha256, bytes, gzip: OnceLock::new() }
+        Self { arch, sha256, bytes: bytes.into(), gzip: OnceLock::new() }
     }
 
     /// The file compressed, once a process. Blocking.
-    pub(crate) fn gzip(&self) -> &[u8] {
-        self.gzip.get_or_init(|| {
+    pub(crate) fn gzip(&self) -> Bytes {
+        let packed = self.gzip.get_or_init(|| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             // Writing into memory does not fail; were it to, an empty upload is refused on the host by its digest.
             if encoder.write_all(&self.bytes).is_err() {
-                return Vec::new();
+                return Bytes::new();
             }
-            encoder.finish().unwrap_or_default()
-        })
+            encoder.finish().unwrap_or_default().into()
+        });
+        packed.clone()
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
         assert_eq!(agent.sha256.len(), 64);
         assert!(agent.gzip().len() < 1000);
         let mut back = Vec::new();
-        std::io::copy(&mut flate2::read::GzDecoder::new(agent.gzip()), &mut back).unwrap();
+        std::io::copy(&mut flate2::read::GzDecoder::new(&*agent.gzip()), &mut back).unwrap();
         assert_eq!(back, agent.bytes);
     }
 }

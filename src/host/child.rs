@@ -2,6 +2,7 @@
 
 use super::stream::{Exit, Output, Sink, Source};
 use async_trait::async_trait;
+use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{io, os::unix::process::ExitStatusExt as _, process::Stdio};
 use tokio::{
@@ -102,7 +103,7 @@ pub(crate) struct ChildSink(Option<ChildStdin>);
 
 #[async_trait]
 impl Sink for ChildSink {
-    async fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+    async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
         let Some(stdin) = &mut self.0 else { return Err(io::ErrorKind::BrokenPipe.into()) };
         stdin.write_all(&bytes).await?;
         stdin.flush().await

@@ -81,7 +81,7 @@ async fn start(hello: Hello, agents: AgentFiles, user: Option<String>) -> Result
     let (source, mut sink) = child::start_agent(&mut command(user.as_deref(), &[path, "--stdio"]))
         .map_err(|error| failed(format!("{path} cannot be started: {error}")))?;
     // A child that has gone already says why on its standard error, which `start` reads.
-    drop(sink.send(hello).await);
+    drop(sink.send(hello.into()).await);
     let stage = if user.is_some() { Stage::Become } else { Stage::Agent };
     match tokio::time::timeout(START, Mux::start(Box::new(source), Box::new(sink), &[], stage)).await {
         Ok(mux) => mux.map_err(super::become_hint),

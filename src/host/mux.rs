@@ -354,7 +354,7 @@ async fn write(
                     Err(_) => return,
                 },
             };
-            if let Err(error) = sink.send(frame).await {
+            if let Err(error) = sink.send(frame.into()).await {
                 return shared.end(HostError::Lost { message: format!("the agent cannot be written to: {error}") });
             }
         }

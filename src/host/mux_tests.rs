@@ -30,7 +30,7 @@ struct NearSink(WriteHalf<DuplexStream>);
 
 #[async_trait]
 impl Sink for NearSink {
-    async fn send(&mut self, bytes: Vec<u8>) -> std::io::Result<()> {
+    async fn send(&mut self, bytes: bytes::Bytes) -> std::io::Result<()> {
         self.0.write_all(&bytes).await
     }
 

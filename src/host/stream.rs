@@ -1,6 +1,7 @@
 //! A process at the other end, whatever lies between: what the mux and `raw` need of a channel or a child.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 /// What comes from a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub(crate) trait Source: Send {
 #[async_trait]
 pub(crate) trait Sink: Send {
     /// Writes all of it; waits while the other side does not read.
-    async fn send(&mut self, bytes: Vec<u8>) -> std::io::Result<()>;
+    async fn send(&mut self, bytes: Bytes) -> std::io::Result<()>;
 
     /// Ends standard input.
     async fn end(&mut self);

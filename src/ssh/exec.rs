@@ -3,6 +3,7 @@
 
 use crate::host::{Exit, HostError, Output, Process, Sink, Source, Stage};
 use async_trait::async_trait;
+use bytes::Bytes;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client::Msg};
 use std::{io, sync::Arc};
 
@@ -98,7 +99,7 @@ pub(crate) struct ChannelSink {
 
 #[async_trait]
 impl Sink for ChannelSink {
-    async fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+    async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
         self.writer
             .data_bytes(bytes)
             .await

@@ -23,6 +23,9 @@ const MARK: &str = "ROLLGATE1 ";
 /// What login files may print before the script begins.
 const NOISE: usize = 64 << 10;
 
+/// How much of an upload is handed to the connection at a time, in bytes.
+const PIECE: usize = 64 << 10;
+
 /// The slowest upload that is waited for, in bytes a second.
 const SLOWEST: u64 = 16 << 10;
 
@@ -160,7 +163,7 @@ impl Starting {
 
     async fn send_hello(&mut self) {
         // A connection that breaks here shows at the next read.
-        drop(self.sink.send(self.hello.clone()).await);
+        drop(self.sink.send(self.hello.clone().into()).await);
     }
 
     async fn line_within(&mut self, limit: Duration) -> Result<String, HostError> {
@@ -226,16 +229,22 @@ impl Starting {
     async fn upload(&mut self, arch: &str, gzip: bool, limit: Duration) -> Result<Duration, HostError> {
         let agent = self.agents.iter().find(|agent| agent.arch == arch).cloned().ok_or_else(|| self.no_agent(arch))?;
         let bytes = if gzip {
-            let packed = tokio::task::spawn_blocking(move || agent.gzip().to_vec()).await;
+            let packed = tokio::task::spawn_blocking(move || agent.gzip()).await;
             packed.map_err(|error| failed(error.to_string()))?
         } else {
             agent.bytes.clone()
         };
         let allowed = limit + Duration::from_secs(bytes.len() as u64 / SLOWEST);
-        let mut message = format!("{} {}\n", bytes.len(), if gzip { "gzip" } else { "raw" }).into_bytes();
-        message.extend_from_slice(&bytes);
+        let begin = format!("{} {}\n", bytes.len(), if gzip { "gzip" } else { "raw" });
         let Self { sink, source, stderr, seen, exit, .. } = self;
-        let sending = sink.send(message);
+        // All hosts' uploads share the one copy of the file.
+        let sending = async {
+            sink.send(begin.into()).await?;
+            for at in (0..bytes.len()).step_by(PIECE) {
+                sink.send(bytes.slice(at..bytes.len().min(at + PIECE))).await?;
+            }
+            std::io::Result::Ok(())
+        };
         tokio::pin!(sending);
         let limit = tokio::time::sleep(allowed);
         tokio::pin!(limit);
