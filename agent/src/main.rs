@@ -68,7 +68,7 @@ fn stdio() -> ExitCode {
 
 /// Says the SHA-256 of the file that runs: whoever starts it asks first whether it is the one that is meant, and whole.
 fn digest() -> ExitCode {
-    match File::open("/proc/self/exe")
+    match fs_err::File::open("/proc/self/exe")
         .map_err(|error| error.to_string())
         .and_then(|file| digest_of(file).map_err(|error| error.to_string()))
     {
