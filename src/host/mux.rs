@@ -9,6 +9,7 @@ use super::{
     slots::Alive,
     stream::{Exit, Output, Sink, Source, Tail, ending},
 };
+use crate::crash;
 use rollgate_agent::protocol::{
     AgentError, AgentErrorKind, Answer, FromAgent, PROTOCOL_VERSION, Progress, ToAgent, Welcome, encode,
 };
@@ -123,6 +124,7 @@ impl Mux {
         let Request { call, deadline, cancel, progress, .. } = request;
         let (answer, mut answered) = oneshot::channel();
         let mut in_flight = self.register(Pending { answer, progress })?;
+        let number = crash::request(&call);
         let frame = match encode(&ToAgent::Request { id: in_flight.id, call: Box::new(call) }) {
             Ok(frame) => frame,
             Err(error) => return in_flight.unsent(invalid(error.to_string())),
@@ -139,8 +141,12 @@ impl Mux {
                 return in_flight.unsent(not_sent("the channel is closed"));
             },
         }
+        crash::sent(number).await;
         tokio::select! {
-            answer = &mut answered => return self.done(in_flight, answer),
+            answer = &mut answered => {
+                crash::answered(number);
+                return self.done(in_flight, answer);
+            }
             () = &mut until => {}
             () = cancel.cancelled() => {
                 self.send_cancel(in_flight.id);

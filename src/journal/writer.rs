@@ -9,6 +9,7 @@ use super::{
     line::{self, Tip},
     run_dir::{RESERVE, RunDir, create_private, sync_dir},
 };
+use crate::crash;
 use fs_err as fs;
 use std::{
     io::{Seek, SeekFrom, Write},
@@ -157,6 +158,11 @@ impl Log {
 
     /// Writes a batch; true when the reserve had to be freed for it.
     fn commit(&mut self, batch: &[Job]) -> Result<bool, JournalError> {
+        if let Some(last) = crash::record(batch.iter().map(|job| job.event.seq)) {
+            let (bytes, _) = self.seal(batch.get(..=last).unwrap_or_default())?;
+            self.put(&bytes, true)?;
+            crash::now();
+        }
         let (bytes, tip) = self.seal(batch)?;
         let must_sync = batch.is_empty() || batch.iter().any(|job| job.sync);
         let mut reserve_used = false;
