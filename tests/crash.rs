@@ -44,7 +44,7 @@ const PLAYBOOK: &str = "\
     healthy_deadline: 30s
     bake_time: 300ms
     confirm: CONFIRM
-    guard_timeout: 5s
+    guard_timeout: TIMEOUT
     revert_budget: 5s
     probes:
       - name: service
@@ -77,12 +77,13 @@ const PLAYBOOK: &str = "\
 struct Scenario {
     name: &'static str,
     confirm: &'static str,
+    timeout: &'static str,
     breaks: bool,
 }
 
-const GOOD: Scenario = Scenario { name: "good", confirm: "per_host", breaks: false };
-const BATCH: Scenario = Scenario { name: "batch", confirm: "per_batch", breaks: false };
-const SICK: Scenario = Scenario { name: "sick", confirm: "per_batch", breaks: true };
+const GOOD: Scenario = Scenario { name: "good", confirm: "per_host", timeout: "5s", breaks: false };
+const BATCH: Scenario = Scenario { name: "batch", confirm: "per_batch", timeout: "5s", breaks: false };
+const SICK: Scenario = Scenario { name: "sick", confirm: "per_batch", timeout: "5s", breaks: true };
 
 /// Everything below a directory: type and mode, owner, bytes.
 type Tree = BTreeMap<String, (u32, u32, u32, Vec<u8>)>;
@@ -120,14 +121,18 @@ impl Fleet {
             inventory.push_str(&format!("{host} root={base}/{host} rollgate_state_dir={base}/{host}.state{breaks}\n"));
         }
         place.file("hosts.ini", &inventory);
-        place.file("site.yml", &PLAYBOOK.replace("CONFIRM", scenario.confirm));
+        place.file("site.yml", &PLAYBOOK.replace("CONFIRM", scenario.confirm).replace("TIMEOUT", scenario.timeout));
         let before = HOSTS.map(|host| (host, tree(&place.path().join(host)))).into();
         Self { place, before }
     }
 
     fn run(&self, sshd: &Sshd, crash_at: Option<&str>) -> Output {
+        self.rollgate(sshd, &["run", "-i", "hosts.ini", "site.yml", "--output", "jsonl"], crash_at)
+    }
+
+    fn rollgate(&self, sshd: &Sshd, words: &[&str], crash_at: Option<&str>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollgate"));
-        command.args(["run", "-i", "hosts.ini", "site.yml", "--output", "jsonl", "--known-hosts"]);
+        command.args(words).arg("--known-hosts");
         command.arg(sshd.directory().join("known_hosts")).current_dir(self.place.path()).env_clear();
         command.env("HOME", self.place.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("USER", "tester");
         command.env("ROLLGATE_STATE_DIR", self.place.path().join("state")).env("ROLLGATE_AGENT", agent());
@@ -259,4 +264,40 @@ fn row_1_killed_anywhere_while_batches_are_confirmed_as_one() {
 #[test]
 fn row_1_killed_anywhere_while_a_batch_is_put_back() {
     crash("row_1_killed_anywhere_while_a_batch_is_put_back", SICK);
+}
+
+/// The events of a run, as JSON.
+fn events(output: &Output) -> Vec<serde_json::Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_second_run_on_an_armed_host_is_refused_and_names_the_first_which_can_be_put_back_by_hand() {
+    if missing("a_second_run_on_an_armed_host_is_refused_and_names_the_first_which_can_be_put_back_by_hand") {
+        return;
+    }
+    let sshd = Sshd::start(&Options::default());
+    sshd.known_hosts();
+    let patient = Scenario { timeout: "120s", ..GOOD };
+    let whole = events(&Fleet::new(&sshd, patient).run(&sshd, None));
+    let done = whole.iter().find(|event| event["kind"] == "step_result" && event["status"] == "changed").unwrap();
+
+    let fleet = Fleet::new(&sshd, patient);
+    let first = fleet.run(&sshd, Some(&format!("record:{}", done["seq"])));
+    assert_eq!(first.status.signal(), Some(9));
+    assert_eq!(fleet.guards("h1"), [Some("armed".to_owned())]);
+    let run = events(&first)[0]["run"].as_str().unwrap().to_owned();
+
+    let second = fleet.run(&sshd, None);
+    let said = String::from_utf8_lossy(&second.stdout).into_owned();
+    assert!(said.contains(&run) && second.status.code() != Some(0), "{said}");
+    assert_eq!(fleet.guards("h1"), [Some("armed".to_owned())], "the first run's guard is as it was");
+
+    let back = fleet.rollgate(&sshd, &["rollback", &run, "-i", "hosts.ini"], None);
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stdout));
+    let unchanged = Tree::new();
+    for host in HOSTS {
+        assert_eq!(fleet.settled(host, &unchanged), Ok("as before"));
+    }
 }

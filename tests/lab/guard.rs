@@ -1,8 +1,8 @@
-//! The guard's systemd units, on hosts whose controller is dead (failure matrix, rows 1 and 5). The agent is driven by
-//! itself: no controller is there to help.
+//! The guard's systemd units, on hosts whose controller is dead (failure matrix, rows 1 and 5). But where a controller is
+//! killed, the agent is driven by itself: no controller is there to help.
 
 use crate::support::{
-    Lab,
+    Lab, NO_STARTS,
     agent::{Agent, NONCE, TXN},
     assert_as_before,
 };
@@ -60,6 +60,30 @@ fn row_1_a_host_with_a_dead_controller_reverts_by_its_unit_within_deadline_and_b
     assert_eq!(refused.kind, AgentErrorKind::GuardLost);
     let listed = lab.ssh("h1", &format!("sudo {path} guard list"));
     assert!(listed.contains("reverted by its guard (systemd)"), "{listed}");
+}
+
+#[test]
+fn row_1_a_controller_killed_in_the_middle_of_a_docker_restart_leaves_every_engine_as_it_was() {
+    let Some(lab) = Lab::with("guard-killed", &["h1", "h2", "h3"]) else { return };
+    let before = lab.states();
+    let runbook = lab.runbook(&[("batches", "[3]"), ("guard_timeout", "20s")]);
+    let mut run = lab.start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS]);
+    run.until_task("h2", "stop docker");
+    run.kill();
+    for (host, before) in lab.hosts().zip(&before) {
+        let guards = lab.settled_guards(host, &lab.agent_path(host));
+        assert!(!guards.is_empty(), "{host} was changed without a guard");
+        for guard in guards {
+            assert_eq!(guard.state, GuardState::RevertedByGuard, "{host}");
+            let fired = guard.fired.unwrap();
+            assert_eq!((fired.cause, fired.error), (GuardCause::Deadline, None), "{host}");
+            assert_eq!(fired.verify.unwrap().different, [], "{host}");
+            let late = guard.deadline_ms + guard.revert_budget_ms;
+            assert!(fired.ended_ms.unwrap() <= late, "{host} took longer than its budget");
+        }
+        lab.wait_healthy(host);
+        assert_as_before(host, before, &lab.state(host));
+    }
 }
 
 #[test]

@@ -50,6 +50,27 @@ impl Lab {
         format!("{directory}/rollgate-agent")
     }
 
+    /// The agent that a run put on the host.
+    pub(crate) fn agent_path(&self, host: &str) -> String {
+        self.ssh(host, "sudo sh -c 'ls -t /var/lib/rollgate/agent/*/rollgate-agent | head -n 1'").trim().to_owned()
+    }
+
+    /// Asks a host, over new connections, until its guards have nothing to do any more.
+    pub(crate) fn settled_guards(&self, host: &str, path: &str) -> Vec<GuardReport> {
+        let begun = Instant::now();
+        loop {
+            let found = match self.agent(host, path, "observer").call(Call::GuardStatus { txn: None }) {
+                Ok(Answer::Guards(found)) => found,
+                other => panic!("{host} does not say what its guards do: {other:?}"),
+            };
+            if !found.iter().any(|guard| matches!(guard.state, GuardState::Armed | GuardState::Reverting)) {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(240), "{host} has not settled: {found:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Opens a channel for a run.
     pub(crate) fn agent(&self, host: &str, path: &str, run: &str) -> Agent {
         let mut ssh = self

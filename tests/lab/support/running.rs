@@ -76,6 +76,13 @@ impl Running {
         kill_process(self.pid, Signal::INT).unwrap();
     }
 
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        kill_process(self.pid, Signal::KILL).unwrap();
+        self.child.wait().unwrap();
+        let _ = self.watch.send(());
+    }
+
     /// Waits for the end.
     pub(crate) fn end(mut self) -> Outcome {
         // Its pipe must be emptied, or it could not end.
