@@ -23,6 +23,9 @@ const MARK: &str = "ROLLGATE1 ";
 /// What login files may print before the script begins.
 const NOISE: usize = 64 << 10;
 
+/// How long a Hello may wait to be sent.
+const HELLO: Duration = Duration::from_secs(10);
+
 /// How much of an upload is handed to the connection at a time, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -140,7 +143,8 @@ impl Starting {
             let allowed = self.upload(arch, *coding == "gzip" && compress, limit).await?;
             // From here on the script has begun: a failure is the agent's.
             self.stage = Stage::Agent;
-            if exact {
+            // A script that has spoken already has failed and reads nothing any more.
+            if exact && find(&self.seen, b"\n").is_none() {
                 self.send_hello().await;
             }
             line = self.line_within(allowed).await?;
@@ -162,8 +166,8 @@ impl Starting {
     }
 
     async fn send_hello(&mut self) {
-        // A connection that breaks here shows at the next read.
-        drop(self.sink.send(self.hello.clone().into()).await);
+        // A connection that breaks or stands still here shows at the next read.
+        drop(tokio::time::timeout(HELLO, self.sink.send(self.hello.clone().into())).await);
     }
 
     async fn line_within(&mut self, limit: Duration) -> Result<String, HostError> {
