@@ -68,8 +68,9 @@ fn parent_and_session(pid: i32) -> Option<(i32, i32)> {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::io::{Read, Write};
     use std::os::unix::process::ExitStatusExt;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn who_hangs_is_killed_with_what_it_started_and_who_reverts_is_not() {
@@ -97,9 +98,15 @@ mod tests {
 
     #[test]
     fn a_process_has_its_parent_and_its_session() {
-        let own = i32::try_from(std::process::id()).unwrap();
-        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
-        let session = rustix::process::getsid(None).unwrap().as_raw_nonzero().get();
-        assert_eq!(processes().get(&own), Some(&(parent, session)));
+        // A session of its own: the test's may lie outside of its PID namespace, where it has no number.
+        let mut leader =
+            Command::new("setsid").arg("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        leader.stdin.as_mut().unwrap().write_all(b".").unwrap();
+        leader.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let (own, pid) = (i32::try_from(std::process::id()).unwrap(), i32::try_from(leader.id()).unwrap());
+        let known = processes();
+        drop(leader.stdin.take());
+        leader.wait().unwrap();
+        assert_eq!(known.get(&pid), Some(&(own, pid)));
     }
 }
