@@ -1,6 +1,11 @@
 //! The public events: what happens in a run, one linear stream. Versioned; kinds and fields are only ever added.
 
-use super::recap::FinalHost;
+use super::{
+    host_state::{HostState, ProbePhase},
+    recap::FinalHost,
+    step::{StepId, StepInfo, StepStatus},
+    stop_cause::StopCause,
+};
 use crate::{
     host::Target,
     rollout::verdict::{Evidence, Verdict},
@@ -23,180 +28,6 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
-}
-
-/// The seven states in which a host can end (architecture.md), and the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-pub enum HostState {
-    /// Waits for its batch. Not final.
-    Pending,
-    /// Runs its tasks. Not final.
-    Running,
-    /// Tasks done, not yet healthy for `min_healthy_time`. Not final.
-    Verifying,
-    /// Healthy, waits for its batch. Not final.
-    Healthy,
-    /// Is being rolled back. Not final.
-    RollingBack,
-    /// Nothing had to change.
-    Unchanged,
-    /// Changed and healthy.
-    Changed,
-    /// Failed, and not rolled back (a play without `rollout:`, or nothing was changed before it failed).
-    Failed,
-    /// As before, verified.
-    RolledBack,
-    /// Could not be put back.
-    RollbackFailed,
-    /// Nobody knows: out of reach after its first mutating step.
-    Unknown,
-    /// No mutating step was begun.
-    NeverStarted,
-}
-
-impl HostState {
-    /// Whether a host can end in it.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Pending | Self::Running | Self::Verifying | Self::Healthy | Self::RollingBack)
-    }
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepStatus {
-    /// Nothing to change.
-    Ok,
-    /// Changed something; in check mode: would change.
-    Changed,
-    /// In check mode: cannot know.
-    Unknown,
-    /// Not run: `when`, tags, `creates`.
-    Skipped,
-    /// Failed.
-    Failed,
-    /// Failed, `ignore_errors`.
-    Ignored,
-    /// The host was out of reach.
-    Unreachable,
-}
-
-/// Which step of which host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepId {
-    /// Index of the play in the playbook, from 0.
-    pub play: usize,
-    /// The host.
-    pub host: String,
-    /// The step's number on this host in this run, from 1. `step` on the wire: `seq` is the event's own position.
-    #[serde(rename = "step")]
-    pub seq: u64,
-}
-
-/// What a step is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepInfo {
-    /// The task's name, rendered and redacted.
-    pub task: String,
-    /// The module.
-    pub module: String,
-    /// Where the task stands: `file:line:column`.
-    pub place: String,
-    /// The loop item's label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub item: Option<String>,
-    /// The attempt, from 1, of a task with `until` or `retries`.
-    pub attempt: u32,
-    /// A handler's run.
-    pub handler: bool,
-    /// Whether it may change something on the host.
-    pub mutating: bool,
-    /// Keyed fingerprint of module and parameters (S5), to recognise the same step on resume.
-    pub digest: String,
-}
-
-/// Why something stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "by", rename_all = "snake_case")]
-pub enum StopCause {
-    /// A signal to the controller.
-    Signal {
-        /// `SIGINT`, `SIGTERM`.
-        signal: String,
-    },
-    /// A trigger.
-    Trigger {
-        /// Its name.
-        trigger: String,
-        /// The host whose measurements fired it; none for batch and run scope.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        host: Option<String>,
-    },
-    /// More failures than `max_fail`, or more than `max_fail_percentage`.
-    Failures {
-        /// How many hosts have failed.
-        failed: usize,
-        /// How many were tolerated.
-        tolerated: usize,
-    },
-    /// The disruption budget is used up by hosts that nobody has restored, or that were sick before (R4).
-    Budget {
-        /// How many hosts are disrupted.
-        disrupted: usize,
-        /// How many may be.
-        max_unavailable: usize,
-    },
-    /// A probe was inconclusive too often (`on_inconclusive`).
-    Inconclusive {
-        /// The probe.
-        probe: String,
-        /// The host.
-        host: String,
-    },
-    /// The first hosts rolled back did not regain their health (R18).
-    Environment,
-    /// The journal cannot be written.
-    Journal {
-        /// The system's error.
-        error: String,
-    },
-    /// An operator, through the control socket or another terminal.
-    Operator {
-        /// Local user id.
-        uid: u32,
-        /// Its name.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        user: Option<String>,
-        /// Why, in the operator's words.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
-    },
-    /// A deadline of the stanza.
-    Deadline {
-        /// `healthy_deadline`, `progress_deadline`.
-        deadline: String,
-        /// The host, if it is a host's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        host: Option<String>,
-    },
-    /// The rehearsal of the rollback failed.
-    Rehearsal {
-        /// The host.
-        host: String,
-    },
-    /// A rollback failed (`rollout.rollback.on_failure: pause`).
-    Rollback {
-        /// The host that could not be put back.
-        host: String,
-    },
-    /// A trigger's condition cannot be told (`on_inconclusive`).
-    Unreadable {
-        /// The trigger.
-        trigger: String,
-        /// The host.
-        host: String,
-    },
 }
 
 /// The kinds of event.
@@ -570,18 +401,4 @@ pub enum EventKind {
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]
     Unknown,
-}
-
-/// When in a host's life a probe ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProbePhase {
-    /// Before its change.
-    Baseline,
-    /// After its change.
-    Verify,
-    /// After its batch.
-    Bake,
-    /// After its rollback.
-    Rollback,
 }

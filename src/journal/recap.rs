@@ -1,6 +1,6 @@
 //! A host at the end of a run.
 
-use super::event::HostState;
+use super::host_state::HostState;
 use serde::{Deserialize, Serialize};
 
 /// A host at the end.

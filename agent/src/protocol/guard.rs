@@ -1,6 +1,6 @@
 //! The guard's messages: a change that nobody confirms before its deadline is reverted by the host itself (rollout.md 2.6).
 
-use super::message::{RevertReport, VerifyReport};
+use super::revert::{RevertReport, VerifyReport};
 use serde::{Deserialize, Serialize};
 
 /// Arms a guard.

@@ -1,7 +1,11 @@
 //! The messages. Every enum is externally tagged and may gain variants within one protocol version only at its end.
 
-use super::guard::{GuardArm, GuardReport};
-use super::preview::RevertPreview;
+use super::{
+    guard::{GuardArm, GuardReport},
+    preview::RevertPreview,
+    probe::{ProbeCall, ProbeReport},
+    revert::{RevertReport, RevertedStep, VerifyReport},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -309,77 +313,6 @@ pub struct TaskReport {
     pub recorded: bool,
 }
 
-/// One probe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProbeCall {
-    /// What to ask.
-    pub kind: ProbeKind,
-    /// How long one attempt may take, in milliseconds.
-    pub timeout_ms: u64,
-    /// How many samples this round takes, one after another.
-    pub count: u32,
-}
-
-/// What a probe asks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum ProbeKind {
-    /// A shell command: exit 0 is healthy, 126 and 127 are errors.
-    Command {
-        /// Run by `/bin/sh -c`.
-        command: String,
-    },
-    /// GET of an `http://` address (`https://` by the host's curl).
-    Http {
-        /// The address.
-        url: String,
-        /// Ask through this Unix socket instead of TCP.
-        unix_socket: Option<String>,
-    },
-    /// Connect to a Unix socket.
-    Unix {
-        /// The socket's path.
-        path: String,
-    },
-    /// Connect to a TCP port.
-    Tcp {
-        /// Numeric address or `localhost`.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-}
-
-/// What one sample of a probe saw; the judge on the controller makes the verdict of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProbeStatus {
-    /// The target answered (whether well, `success_when` decides).
-    Answered,
-    /// The target answered badly or refused: exit code, connection refused, no such socket, timeout after connect.
-    Bad,
-    /// The probe could not be run: no such command, no descriptor left.
-    Error,
-    /// The probe could not be run for a reason outside host and change (image missing, registry down).
-    Environment,
-}
-
-/// One sample.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProbeReport {
-    /// What was seen.
-    pub status: ProbeStatus,
-    /// How long it took, in milliseconds.
-    pub elapsed_ms: u64,
-    /// Exit code of a command.
-    pub rc: Option<i32>,
-    /// HTTP status.
-    pub http_status: Option<u16>,
-    /// The body as JSON, where it is JSON and at most 256 KiB.
-    pub json: Option<Value>,
-    /// Why it is bad or an error, or the first 512 bytes of output.
-    pub detail: String,
-}
-
 /// News of a request under way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Progress {
@@ -434,52 +367,6 @@ pub enum Answer {
     Guards(Vec<GuardReport>),
     /// To [`Call::RevertPreview`].
     RevertPreview(RevertPreview),
-}
-
-/// One part of a revert, in the order done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevertedStep {
-    /// The step undone, if it is one; none for units and `rollback:` tasks.
-    pub seq: Option<u64>,
-    /// What was done: `restore /etc/docker/daemon.json`, `handler restart docker`, `unit docker.service active`.
-    pub what: String,
-    /// False: it was as it should be already.
-    pub changed: bool,
-    /// Why it could not be done.
-    pub failed: Option<String>,
-}
-
-/// What a revert did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RevertReport {
-    /// Everything done, in order.
-    pub done: Vec<RevertedStep>,
-    /// The first failure stops a host there (R8).
-    pub failed: Option<String>,
-    /// Objects found neither as we left them nor as they were: kept, ours beside the record (R10).
-    pub drifted: Vec<String>,
-    /// There was nothing to undo.
-    pub no_op: bool,
-}
-
-/// One object that is not as before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectState {
-    /// `path /etc/subuid`, `unit docker.service`, `user dockremap`.
-    pub object: String,
-    /// As recorded.
-    pub expected: String,
-    /// As it is.
-    pub found: String,
-}
-
-/// What a verification found.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct VerifyReport {
-    /// How many objects were compared.
-    pub compared: u64,
-    /// Those that differ.
-    pub different: Vec<ObjectState>,
 }
 
 /// Why an agent could not do a call. A module that ran and failed is not this, but [`TaskReport::failed`].

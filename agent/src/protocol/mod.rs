@@ -4,12 +4,15 @@ mod codec;
 mod guard;
 mod message;
 mod preview;
+mod probe;
+mod revert;
 
 pub use codec::{FrameError, MAX_DEPTH, MAX_FRAME, decode, encode, read_frame, write_frame};
 pub use guard::{GuardArm, GuardCause, GuardFired, GuardForm, GuardReport, GuardState};
 pub use message::{
     AgentError, AgentErrorKind, Answer, BlobPart, BundledTask, Call, Change, Check, Diff, FromAgent, Hello, Mode,
-    ModuleCall, ObjectState, PROTOCOL_VERSION, ProbeCall, ProbeKind, ProbeReport, ProbeStatus, Progress, RevertReport,
-    RevertedStep, Step, Stream, TaskCall, TaskReport, ToAgent, TxnOpen, VerifyReport, Welcome,
+    ModuleCall, PROTOCOL_VERSION, Progress, Step, Stream, TaskCall, TaskReport, ToAgent, TxnOpen, Welcome,
 };
 pub use preview::{Prospect, RevertPreview, TxnStanding, WouldUndo};
+pub use probe::{ProbeCall, ProbeKind, ProbeReport, ProbeStatus};
+pub use revert::{ObjectState, RevertReport, RevertedStep, VerifyReport};

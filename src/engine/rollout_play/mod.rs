@@ -3,6 +3,7 @@
 mod batch;
 mod confirm;
 mod driver;
+mod end;
 mod findings;
 mod hold;
 mod jobs;
@@ -10,4 +11,5 @@ mod rehearsal;
 mod row;
 mod undo;
 
-pub(crate) use driver::{Driver, HostEnd, PlayEnd};
+pub(crate) use driver::Driver;
+pub(crate) use end::{HostEnd, PlayEnd};
