@@ -219,8 +219,8 @@ fn what_a_play_cannot_be_is_said() {
             "play.yml:2:42: a probe asks one thing; this one has `tcp` and `unix`",
         ),
         (
-            "hosts: all\nrollout: {probes: [{name: a, tcp: '1', from: controller}]}",
-            "play.yml:2:42: `from` of a probe is not built yet",
+            "hosts: all\nrollout: {probes: [{name: a, unix: /s, from: controller}]}",
+            "play.yml:2:49: `from: controller` cannot ask a Unix socket of the host",
         ),
         ("hosts: all\nrollout: {triggers: [{when: a.p95 > 1}]}", "play.yml:2:31: there is no probe named `a`"),
         (

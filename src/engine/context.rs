@@ -53,6 +53,12 @@ impl RunCx {
         self.host(&Target { name, address, connection: Connection::Local, ..Target::default() })
     }
 
+    /// This machine, for probes `from: controller`: never a host of the inventory, whatever those are called.
+    pub(crate) fn controller(&self) -> Arc<dyn Host> {
+        let (name, address) = ("(controller)".to_owned(), "localhost".to_owned());
+        self.host(&Target { name, address, connection: Connection::Local, ..Target::default() })
+    }
+
     /// Every host made so far.
     pub(crate) fn all_hosts(&self) -> Vec<Arc<dyn Host>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

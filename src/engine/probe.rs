@@ -9,7 +9,7 @@ use crate::{
     clock::millis,
     host::{HostError, RunAs},
     journal::ProbePhase,
-    playbook::{Probe, ProbeTarget},
+    playbook::{Probe, ProbeFrom, ProbeTarget},
     rollout::{
         Item, Policy, Sample,
         verdict::{Evidence, Verdict},
@@ -56,7 +56,7 @@ impl Unit {
             // What its condition reads may be set by the tasks that are still to come.
             Err(_) if asking.phase == ProbePhase::Baseline => return ProbeRun::Absent,
             Err(why) => Err(why),
-            Ok(true) => probe_items(probe, &scope),
+            Ok(true) => self.own_address(probe).and_then(|own| probe_items(probe, &scope, &own)),
         };
         let items = match items {
             Ok(items) => items,
@@ -108,6 +108,9 @@ impl Unit {
         let whole = CallPlan { cancel: asking.cancel.clone(), ..CallPlan::whole(run_as, deadline) };
         // After an abort nothing is measured any more, but for hosts that were put back.
         let plan = if asking.phase == ProbePhase::Rollback { whole } else { whole.cut_after(Duration::ZERO) };
+        if probe.from == ProbeFrom::Controller {
+            return Ok(self.ask_from_here(label, call, plan).await);
+        }
         match calls::call(&self.run.desk, self.host.as_ref(), Call::Probe(call), plan).await {
             Ok(Answer::Probe(reports)) => {
                 Ok(Item { label, samples: reports.into_iter().map(Sample::Report).collect() })
@@ -119,6 +122,28 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// Asks from the controller, as its own user. What fails here is no fault of the host's: it is an error (2.1).
+    async fn ask_from_here(&self, label: Option<String>, call: ProbeCall, plan: CallPlan) -> Item {
+        let plan = CallPlan { run_as: RunAs::Login, ..plan };
+        let controller = self.run.controller();
+        match calls::call(&self.run.desk, controller.as_ref(), Call::Probe(call), plan).await {
+            Ok(Answer::Probe(reports)) => Item { label, samples: reports.into_iter().map(Sample::Report).collect() },
+            Ok(_) => broken(label, "the controller's agent gave an answer of another kind".to_owned()),
+            Err(HostError::Agent(error)) => broken(label, error.message),
+            Err(error) => broken(label, format!("it cannot be asked from the controller: {}", explained(&error))),
+        }
+    }
+
+    /// Where a bare port is: on the machine that asks, or where the controller reaches the host.
+    fn own_address(&self, probe: &Probe) -> Result<String, String> {
+        match probe.from {
+            ProbeFrom::Host => Ok("localhost".to_owned()),
+            ProbeFrom::Controller => (self.run.target)(&self.play.play, &self.name).map(|target| target.address),
+        }
+    }
+}
+
 fn broken(label: Option<String>, why: String) -> Item {
     Item { label, samples: vec![Sample::Error(why)] }
 }
@@ -126,22 +151,22 @@ fn broken(label: Option<String>, why: String) -> Item {
 type Asked = (Option<String>, Result<ProbeKind, String>);
 
 /// What is asked: once, or once an item of the loop.
-fn probe_items(probe: &Probe, scope: &Scope) -> Result<Vec<Asked>, String> {
-    let Some(list) = &probe.r#loop else { return Ok(vec![(None, kind(probe, scope))]) };
+fn probe_items(probe: &Probe, scope: &Scope, own: &str) -> Result<Vec<Asked>, String> {
+    let Some(list) = &probe.r#loop else { return Ok(vec![(None, kind(probe, scope, own))]) };
     match known(scope, list)? {
         Value::Array(items) => Ok(items
             .into_iter()
             .map(|item| {
                 let label = text(&item);
                 let scope = scope.with("item", Variable::Data(item));
-                (Some(label), kind(probe, &scope))
+                (Some(label), kind(probe, &scope, own))
             })
             .collect()),
         other => Err(format!("the probe's loop is {other}, expected a list")),
     }
 }
 
-fn kind(probe: &Probe, scope: &Scope) -> Result<ProbeKind, String> {
+fn kind(probe: &Probe, scope: &Scope, own: &str) -> Result<ProbeKind, String> {
     match &probe.target {
         ProbeTarget::Command(command) => Ok(ProbeKind::Command { command: text(&known(scope, command)?) }),
         ProbeTarget::Http(target) => match known(scope, target)? {
@@ -153,13 +178,13 @@ fn kind(probe: &Probe, scope: &Scope) -> Result<ProbeKind, String> {
             url => Ok(ProbeKind::Http { url: text(&url), unix_socket: None }),
         },
         ProbeTarget::Unix(path) => Ok(ProbeKind::Unix { path: text(&known(scope, path)?) }),
-        ProbeTarget::Tcp(target) => tcp(&text(&known(scope, target)?)),
+        ProbeTarget::Tcp(target) => tcp(&text(&known(scope, target)?), own),
     }
 }
 
-/// `host:port`, `[address]:port`, or a port of the host itself.
-fn tcp(target: &str) -> Result<ProbeKind, String> {
-    let (host, port) = target.rsplit_once(':').unwrap_or(("localhost", target));
+/// `host:port`, `[address]:port`, or a port of the host itself, which has this address.
+fn tcp(target: &str, own: &str) -> Result<ProbeKind, String> {
+    let (host, port) = target.rsplit_once(':').unwrap_or((own, target));
     let port = port.trim().parse().map_err(|_| format!("tcp is {target}, expected host:port or a port"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     Ok(ProbeKind::Tcp { host: host.to_owned(), port })
@@ -171,13 +196,15 @@ mod tests {
 
     #[test]
     fn a_tcp_target_is_a_port_or_host_and_port() {
-        let of = |target| match tcp(target) {
+        let of = |target| match tcp(target, "localhost") {
             Ok(ProbeKind::Tcp { host, port }) => format!("{host} {port}"),
             other => format!("{other:?}"),
         };
         assert_eq!(of("8000"), "localhost 8000");
         assert_eq!(of("10.0.0.7:80"), "10.0.0.7 80");
         assert_eq!(of("[::1]:80"), "::1 80");
-        assert!(tcp("web").is_err());
+        assert!(tcp("web", "localhost").is_err());
+        let Ok(ProbeKind::Tcp { host, .. }) = tcp("8000", "10.0.0.9") else { panic!("no port") };
+        assert_eq!(host, "10.0.0.9", "a port of the host, seen from the controller");
     }
 }

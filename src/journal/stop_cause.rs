@@ -83,4 +83,16 @@ pub enum StopCause {
         /// The host.
         host: String,
     },
+    /// More changed hosts are unhealthy than `max_unhealthy_upgraded` tolerates.
+    UnhealthyUpgraded {
+        /// How many are.
+        unhealthy: usize,
+        /// How many were tolerated.
+        tolerated: usize,
+    },
+    /// Hosts were out of reach before anything was changed (`on_unreachable_preflight: abort`).
+    Preflight {
+        /// How many.
+        unreachable: usize,
+    },
 }

@@ -24,8 +24,9 @@ pub use files::find_file;
 pub use guard::{Confirm, GuardKeys};
 pub use load::{check_plan, check_rollback, load, load_source, validate};
 pub use program::{
-    Action, Become, Inherited, LoopControl, ModuleArgs, OnFailure, OnInconclusive, Play, Playbook, Probe, ProbeMode,
-    ProbeTarget, Promote, RollbackSpeed, Rollout, Scope, Size, Task, Template, Trigger, TriggerAction, Until,
+    Action, Become, Inherited, LoopControl, ModuleArgs, OnFailure, OnInconclusive, OnUnreachable, Play, Playbook,
+    Probe, ProbeFrom, ProbeMode, ProbeTarget, Promote, RollbackSpeed, Rollout, Scope, Size, Task, Template, Trigger,
+    TriggerAction, Until,
 };
 pub use reversibility::{Reversibility, irreversible, reversibility, unplannable};
 pub use trigger::PROBE_FIELDS;

@@ -1,7 +1,7 @@
 //! Probes (rollout.md 2.1, 2.2, R12).
 
 use super::{
-    program::{Probe, ProbeMode, ProbeTarget},
+    program::{Probe, ProbeFrom, ProbeMode, ProbeTarget},
     reader::{Keywords, Loader, is_template},
 };
 use crate::config::{Entry, Kind, Node};
@@ -28,8 +28,9 @@ const KEYWORDS: Keywords = Keywords {
         "max_consecutive_errors",
         "min_samples",
         "mode",
+        "from",
     ],
-    unbuilt: &[("from", "probes run on the host")],
+    unbuilt: &[],
 };
 
 const TARGETS: [&str; 4] = ["command", "http", "unix", "tcp"];
@@ -84,6 +85,7 @@ impl Loader {
             place: node.entry("name").map_or_else(|| node.place.clone(), |entry| entry.value.place.clone()),
             when: Vec::new(),
             target: target?,
+            from: ProbeFrom::Host,
             r#loop: None,
             success_when: None,
             count: 1,
@@ -99,6 +101,7 @@ impl Loader {
         for entry in entries {
             self.probe_keyword(entry, &mut probe);
         }
+        self.askable(node, &probe);
         Some(probe)
     }
 
@@ -122,8 +125,22 @@ impl Loader {
                 probe.max_consecutive_errors = self.whole(entry, 0).unwrap_or(probe.max_consecutive_errors);
             }
             "min_samples" => probe.min_samples = self.whole(entry, 1).unwrap_or(probe.min_samples),
+            "from" => {
+                let words = [("host", ProbeFrom::Host), ("controller", ProbeFrom::Controller)];
+                probe.from = self.choice(entry, &words, &[]).unwrap_or(probe.from);
+            }
             "mode" => probe.mode = self.choice(entry, &MODES, &[]).unwrap_or(probe.mode),
             _ => {}
+        }
+    }
+
+    /// A socket is a path of the host.
+    fn askable(&mut self, node: &Node, probe: &Probe) {
+        let asks_a_socket = matches!(probe.target, ProbeTarget::Unix(_)) && probe.from == ProbeFrom::Controller;
+        if let (true, Some(entry)) = (asks_a_socket, node.entry("from")) {
+            let message = "`from: controller` cannot ask a Unix socket of the host";
+            self.error(&entry.value.place, message, "`unix` is a path on the host").help =
+                Some("leave `from` out, or ask `tcp` or `http`".into());
         }
     }
 

@@ -245,6 +245,10 @@ pub struct Rollout {
     pub rehearse: bool,
     /// `max_fail`; default 0.
     pub max_fail: Size,
+    /// `max_unhealthy_upgraded`: changed hosts that may be unhealthy; none: no limit of its own.
+    pub max_unhealthy_upgraded: Option<Size>,
+    /// `on_unreachable_preflight`.
+    pub on_unreachable: OnUnreachable,
     /// `min_healthy_time`; default 10 s.
     pub min_healthy_time: Duration,
     /// `healthy_deadline`; default 5 min.
@@ -310,6 +314,17 @@ pub enum OnFailure {
     Continue,
 }
 
+/// `on_unreachable_preflight:`: a host that cannot be reached before anything was done to it (2.3, R5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnreachable {
+    /// Not said: it counts in `max_fail`, and takes up `max_unavailable`.
+    Count,
+    /// It takes no part, and takes up `max_unavailable` only.
+    Exclude,
+    /// The run ends before anything is changed.
+    Abort,
+}
+
 /// `on_inconclusive:` (2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnInconclusive {
@@ -332,6 +347,8 @@ pub struct Probe {
     pub when: Vec<Template>,
     /// What is asked.
     pub target: ProbeTarget,
+    /// `from:`: who asks.
+    pub from: ProbeFrom,
     /// One measurement an item; an empty list measures nothing (`no_data`).
     pub r#loop: Option<Template>,
     /// Expression over `json`, `status`, `rc`, `stdout`; default: 2xx, exit 0, connected.
@@ -367,6 +384,15 @@ pub enum ProbeTarget {
     Unix(Template),
     /// `tcp:`, `host:port` or a port.
     Tcp(Template),
+}
+
+/// `from:` of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeFrom {
+    /// The host itself, by its agent.
+    Host,
+    /// The controller, as its own user.
+    Controller,
 }
 
 /// `mode:`.

@@ -2,7 +2,7 @@
 
 use super::{
     guard::GuardKeys,
-    program::{OnFailure, OnInconclusive, Promote, RollbackSpeed, Rollout, Size},
+    program::{OnFailure, OnInconclusive, OnUnreachable, Promote, RollbackSpeed, Rollout, Size},
     reader::{Keywords, Loader},
     units::{RawSize, size},
 };
@@ -21,6 +21,8 @@ const KEYWORDS: Keywords = Keywords {
         "ramp",
         "rehearse",
         "max_fail",
+        "max_unhealthy_upgraded",
+        "on_unreachable_preflight",
         "min_healthy_time",
         "healthy_deadline",
         "progress_deadline",
@@ -40,13 +42,7 @@ const KEYWORDS: Keywords = Keywords {
         "probes",
         "triggers",
     ],
-    unbuilt: &[
-        ("max_unhealthy_upgraded", "use `max_fail`"),
-        ("expect_reboot", ""),
-        ("windows", "use a task that fails outside the window"),
-        ("on_unreachable_preflight", ""),
-        ("on_drift", ""),
-    ],
+    unbuilt: &[("expect_reboot", ""), ("windows", "use a task that fails outside the window"), ("on_drift", "")],
 };
 
 const ROLLBACK_SPEED: Keywords =
@@ -80,6 +76,7 @@ impl Loader {
                 "ramp" => rollout.ramp = self.boolean(entry).unwrap_or(rollout.ramp),
                 "rehearse" => rollout.rehearse = self.boolean(entry).unwrap_or(rollout.rehearse),
                 "max_fail" => rollout.max_fail = self.size(entry, Role::Tolerance).unwrap_or(rollout.max_fail),
+                "max_unhealthy_upgraded" => rollout.max_unhealthy_upgraded = self.size(entry, Role::Tolerance),
                 "min_healthy_time" => self.set_duration(entry, &mut rollout.min_healthy_time, false),
                 "healthy_deadline" => self.set_duration(entry, &mut rollout.healthy_deadline, true),
                 "progress_deadline" => {
@@ -127,6 +124,10 @@ impl Loader {
                 "promote" => {
                     let words = [("auto", Promote::Auto), ("manual", Promote::Manual)];
                     rollout.promote = self.choice(entry, &words, &[]).unwrap_or(rollout.promote);
+                }
+                "on_unreachable_preflight" => {
+                    let words = [("exclude", OnUnreachable::Exclude), ("abort", OnUnreachable::Abort)];
+                    rollout.on_unreachable = self.choice(entry, &words, &[]).unwrap_or(rollout.on_unreachable);
                 }
                 "on_failure" => rollout.on_failure = self.choice(entry, &on_failure, &[]).unwrap_or(rollout.on_failure),
                 "on_inconclusive" => {
@@ -282,6 +283,8 @@ fn defaults(place: Place) -> Rollout {
         ramp: false,
         rehearse: false,
         max_fail: Size::Count(0),
+        max_unhealthy_upgraded: None,
+        on_unreachable: OnUnreachable::Count,
         min_healthy_time: Duration::from_secs(10),
         healthy_deadline: Duration::from_secs(300),
         progress_deadline: None,

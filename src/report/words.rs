@@ -72,6 +72,13 @@ pub fn cause(cause: &StopCause) -> String {
         }
         StopCause::Deadline { deadline, host: Some(host) } => format!("{deadline} passed on {}", one_line(host)),
         StopCause::Deadline { deadline, host: None } => format!("{deadline} passed"),
+        StopCause::UnhealthyUpgraded { unhealthy, tolerated } => {
+            let hosts = if *unhealthy == 1 { "changed host is" } else { "changed hosts are" };
+            format!("{unhealthy} {hosts} unhealthy, {tolerated} tolerated")
+        }
+        StopCause::Preflight { unreachable } => {
+            format!("{} out of reach before anything was changed", count(*unreachable, "host is", "hosts are"))
+        }
         StopCause::Rehearsal { host } => format!("the rehearsal of the rollback failed on {}", one_line(host)),
     }
 }

@@ -13,6 +13,7 @@ mod round;
 mod sizes;
 mod state;
 mod trigger;
+mod upgraded;
 pub mod verdict;
 
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub use progress::Progress;
 pub use resolved::{Resolved, count, ordinal, span};
 pub use round::{Item, ProbeRules, Sample};
 pub use sizes::{batches, exceeds_percentage, ramp, speed, tolerance};
+pub use upgraded::Upgraded;

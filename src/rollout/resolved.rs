@@ -4,8 +4,12 @@ use super::{
     domains::{DomainOf, Domains},
     judge::Policy,
     sizes::{batches, speed, tolerance},
+    upgraded,
 };
-use crate::playbook::{Confirm, OnFailure, OnInconclusive, Play, ProbeMode, Promote, Rollout, Scope, TriggerAction};
+use crate::playbook::{
+    Confirm, OnFailure, OnInconclusive, OnUnreachable, Play, ProbeFrom, ProbeMode, Promote, Rollout, Scope, Size,
+    TriggerAction,
+};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -117,6 +121,10 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
         ),
         format!("max_fail {max_fail}: stops at the {} failed host of {total}.", ordinal(max_fail + 1)),
     ];
+    if let Some(limit) = rollout.max_unhealthy_upgraded {
+        lines.push(unhealthy_upgraded(limit, &resolved.batches));
+    }
+    lines.extend(on_unreachable(rollout.on_unreachable).map(str::to_owned));
     if let Some(variable) = &rollout.failure_domain {
         lines.push(resolved.domains.sentence(variable));
     }
@@ -134,7 +142,7 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
     }
     if let Some(percent) = play.max_fail_percentage {
         for (index, batch) in resolved.batches.iter().enumerate() {
-            let tolerated = tolerance(crate::playbook::Size::Percent(percent), batch.len());
+            let tolerated = tolerance(Size::Percent(percent), batch.len());
             let at = ordinal(tolerated + 1);
             lines.push(format!("max_fail_percentage {percent}: batch {} stops at its {at} failed host.", index + 1));
         }
@@ -158,9 +166,10 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
     lines.extend(stop_sentences(rollout, resolved));
     lines.extend(rollout.probes.iter().map(|probe| {
         format!(
-            "Probe {}: every {}, {} a round, {} each; sick at the {} unhealthy round running; inconclusive at the {} \
+            "Probe {}{}: every {}, {} a round, {} each; sick at the {} unhealthy round running; inconclusive at the {} \
              error running{}.",
             probe.name,
+            if probe.from == ProbeFrom::Controller { ", asked from the controller" } else { "" },
             span(probe.interval),
             count(probe.count as usize, "sample", "samples"),
             span(probe.timeout),
@@ -252,6 +261,35 @@ fn on_failure(on_failure: OnFailure) -> &'static str {
         OnFailure::Pause => "After an abort nothing more starts and an operator decides what becomes of the batch.",
         OnFailure::Continue => "Failed hosts are rolled back, the rest of their batch is kept, and the run goes on.",
     }
+}
+
+fn on_unreachable(on: OnUnreachable) -> Option<&'static str> {
+    match on {
+        OnUnreachable::Count => None,
+        OnUnreachable::Exclude => {
+            Some("A host out of reach before its change is left out: it takes up max_unavailable, and is no failure.")
+        }
+        OnUnreachable::Abort => {
+            Some("A host out of reach before its change ends the run before it changes anything more.")
+        }
+    }
+}
+
+/// `max_unhealthy_upgraded`: at which unhealthy host it stops, batch by batch where that differs.
+fn unhealthy_upgraded(limit: Size, batches: &[Vec<String>]) -> String {
+    let (shown, of) = match limit {
+        Size::Count(count) => (count.to_string(), "in the run"),
+        Size::Percent(percent) => (format!("{percent} %"), "of the batches begun so far"),
+    };
+    let mut stops: Vec<String> = Vec::new();
+    let mut last = None;
+    for (index, tolerated) in upgraded::tolerated(limit, batches).into_iter().enumerate() {
+        if last.replace(tolerated) != Some(tolerated) {
+            let from = if index == 0 { String::new() } else { format!(" from batch {} on", index + 1) };
+            stops.push(format!("at the {}{from}", ordinal(tolerated + 1)));
+        }
+    }
+    format!("max_unhealthy_upgraded {shown}: stops {} changed host {of} that is unhealthy.", stops.join(", "))
 }
 
 fn on_inconclusive(on: OnInconclusive) -> &'static str {

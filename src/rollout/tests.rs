@@ -8,8 +8,8 @@ use crate::{
     config::{Place, Source},
     journal::ProbePhase,
     playbook::{
-        GuardKeys, OnFailure, OnInconclusive, Probe, ProbeMode, ProbeTarget, Promote, RollbackSpeed, Rollout, Scope,
-        Size, Template, Trigger, TriggerAction,
+        GuardKeys, OnFailure, OnInconclusive, OnUnreachable, Probe, ProbeFrom, ProbeMode, ProbeTarget, Promote,
+        RollbackSpeed, Rollout, Scope, Size, Template, Trigger, TriggerAction,
     },
 };
 use Verdict::{Error, Healthy, NoData, Unhealthy};
@@ -32,6 +32,7 @@ fn probe(name: &str, target: ProbeTarget) -> Probe {
         name: name.to_owned(),
         place: place(),
         target,
+        from: ProbeFrom::Host,
         r#loop: None,
         when: Vec::new(),
         success_when: None,
@@ -77,6 +78,8 @@ pub(super) fn rollout(probes: Vec<Probe>, triggers: Vec<Trigger>) -> Rollout {
         failure_domain: None,
         ramp: false,
         rehearse: false,
+        max_unhealthy_upgraded: None,
+        on_unreachable: OnUnreachable::Count,
         max_fail: Size::Count(0),
         min_healthy_time: Duration::from_secs(10),
         healthy_deadline: Duration::from_secs(300),

@@ -197,11 +197,9 @@ impl Driver {
     }
 
     pub(super) fn on_preflight(&mut self, host: &str, result: Result<(), String>) {
-        let Err(why) = result else { return };
-        self.budget.set(host, Some(Disruption::SickBefore));
-        self.lost_before.push(host.to_owned());
-        self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
-        self.count_failure(host, &why);
+        if let Err(why) = result {
+            self.unreachable_before(host, &why);
+        }
     }
 
     /// The start was refused: the run was told to stop meanwhile.
@@ -219,16 +217,6 @@ impl Driver {
     pub(super) fn clear_budget(&mut self, host: &str) {
         let sick = self.judge.still_sick(host).then_some(Disruption::SickBefore);
         self.budget.set(host, sick);
-    }
-
-    /// A host has failed: it counts for the rest of the run (R5).
-    pub(super) fn count_failure(&mut self, host: &str, why: &str) {
-        self.failures.failed(host);
-        if let Some((failed, tolerated)) = self.failures.exceeded() {
-            let cause = StopCause::Failures { failed, tolerated };
-            let evidence = format!("{host}: {why}");
-            self.ask_to_stop(StopRequest::Abort { cause, evidence, then: None });
-        }
     }
 
     pub(super) fn on_list(&mut self, host: &str, end: ListEnd) {
@@ -273,6 +261,9 @@ impl Driver {
         }
         row.healthy = None;
         row.deadline = None;
+        if matches!(row.state, HostState::Verifying | HostState::Healthy | HostState::Changed) && row.is_touched() {
+            self.upgraded.failed(host);
+        }
         self.rehearsal_missed(host);
         let Some(row) = self.rows.get_mut(host) else { return };
         if row.doing != Doing::Nothing {
@@ -287,6 +278,7 @@ impl Driver {
             self.set_state(host, HostState::Failed, Some(why.clone()));
         }
         self.count_failure(host, &why);
+        self.count_unhealthy();
     }
 
     /// Watches a host whose tasks are done until it has been healthy for `min_healthy_time`.

@@ -18,7 +18,7 @@ use crate::{
     },
     journal::{EventKind, HostState, StopCause},
     playbook::{Confirm, OnFailure, Play, Promote, Rollout},
-    rollout::{Budget, Failures, Judge, Policy, Progress, Resolved},
+    rollout::{Budget, Failures, Judge, Policy, Progress, Resolved, Upgraded},
     vars::Batch,
 };
 use std::{
@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     pub(super) judge: Judge,
     pub(super) budget: Budget,
     pub(super) failures: Failures,
+    /// Changed hosts that are unhealthy (`max_unhealthy_upgraded`).
+    pub(super) upgraded: Upgraded,
     /// How long ago a host turned healthy.
     pub(super) progress: Progress,
     pub(super) order: Vec<String>,
@@ -70,6 +72,8 @@ pub(crate) struct Driver {
     /// Since when the run is paused.
     pub(super) paused_at: Instant,
     pub(super) lost_before: Vec<String>,
+    /// Nothing but connecting has been done yet.
+    pub(super) preflight: bool,
     /// The hosts' guards; none: `confirm: none`.
     guard: Option<Arc<GuardCx>>,
     /// Hosts whose confirmation is due.
@@ -130,6 +134,7 @@ impl Driver {
             policy,
             budget: Budget::new(resolved.max_unavailable, resolved.domains.clone()),
             failures: Failures::new(resolved.max_fail.unwrap_or(0), play.max_fail_percentage),
+            upgraded: Upgraded::new(rollout.max_unhealthy_upgraded, &resolved.batches),
             progress: Progress::new(rollout.progress_deadline),
             resolved,
             order,
@@ -151,6 +156,7 @@ impl Driver {
             turn: 0,
             paused_at: Instant::now(),
             lost_before: Vec::new(),
+            preflight: true,
             guard,
             confirming: VecDeque::new(),
             finishing: false,
@@ -176,6 +182,7 @@ impl Driver {
         self.enter_batch(0);
         self.waiting = self.order.iter().map(|host| (host.clone(), Prepare::Connect)).collect();
         self.pump().await;
+        self.refuse_unreachable();
         self.sample();
         self.pump().await;
         let batches = self.resolved.batches.clone();
@@ -252,7 +259,8 @@ impl Driver {
                 && then == OnFailure::Continue
                 && !stopped.lasts()
                 && !self.gave_up
-                && self.failures.exceeded().is_none();
+                && self.failures.exceeded().is_none()
+                && self.unhealthy_upgraded().is_none();
             let killed = stopped.level == Level::Kill;
             self.run.desk.emit(ended(if killed {
                 "killed"

@@ -6,7 +6,7 @@ use crate::{
     journal::{EventKind, HostState, ProbePhase, StopCause},
     playbook::{OnFailure, OnInconclusive, TriggerAction},
     rollout::{
-        Disruption, Finding, Fired, Round,
+        Finding, Fired, Round,
         verdict::{Evidence, Verdict},
     },
 };
@@ -27,10 +27,7 @@ impl Driver {
         let Some(row) = self.rows.get(host) else { return };
         match row.state {
             HostState::Pending if row.batch == self.batch => {
-                self.budget.set(host, Some(Disruption::SickBefore));
-                self.lost_before.push(host.to_owned());
-                self.set_state(host, HostState::NeverStarted, Some(format!("unreachable: {why}")));
-                self.count_failure(host, &why);
+                self.unreachable_before(host, &why);
             }
             HostState::Verifying | HostState::Healthy | HostState::Changed if row.failing.is_none() => {
                 self.lose(host, &why);
@@ -74,6 +71,9 @@ impl Driver {
         }
         for finding in findings {
             self.on_finding(finding);
+        }
+        if matches!(phase, ProbePhase::Verify | ProbePhase::Bake) {
+            self.count_unhealthy();
         }
     }
 
@@ -126,6 +126,7 @@ impl Driver {
             (TriggerAction::AbortBatch | TriggerAction::FailHost, _) => {
                 if let Some(host) = &fired.host {
                     self.failures.failed(host);
+                    self.upgraded.failed(host);
                 }
                 self.ask_to_stop(abort(None));
             }

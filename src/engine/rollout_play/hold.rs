@@ -57,7 +57,10 @@ impl Driver {
     async fn ask_about_the_batch(&mut self) {
         let until = Instant::now() + self.rollout.pause_timeout;
         match self.ask(Waiting::Failure, Some(until), "rollback_batch").await {
-            Some(Decision::GoOn) => self.failures.forgive(),
+            Some(Decision::GoOn) => {
+                self.failures.forgive();
+                self.upgraded.forgive();
+            }
             Some(Decision::Abort) => {}
             None => self.ask_to_stop(self.timed_out(OnFailure::RollbackBatch)),
         }

@@ -9,6 +9,7 @@ mod hold;
 mod jobs;
 mod rehearsal;
 mod row;
+mod tolerances;
 mod undo;
 
 pub(crate) use driver::Driver;

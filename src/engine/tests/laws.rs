@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     journal::{EventKind, HostState, ProbePhase, StopCause},
+    playbook::Size,
     rollout::verdict::Verdict,
 };
 use proptest::prelude::*;
@@ -228,6 +229,43 @@ pub(super) fn max_fail_is_exact(case: &Case, run: &Outcome) -> Result<(), TestCa
     let failed =
         run.states().iter().filter(|(_, s)| matches!(s, Failed | RollbackFailed | RolledBack | Unknown)).count();
     prop_assert!(stopped || failed <= case.max_fail, "{} failed, and nothing stopped", failed);
+    Ok(())
+}
+
+/// It aborts at the first one too many of the batches begun so far.
+pub(super) fn max_unhealthy_upgraded_is_exact(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
+    let mut begun = 0;
+    for kind in run.kinds() {
+        match kind {
+            EventKind::BatchStarted { hosts, .. } => begun += hosts.len(),
+            EventKind::Aborted { cause: StopCause::UnhealthyUpgraded { unhealthy, tolerated }, .. } => {
+                let allowed = case.upgraded.map(|p| crate::rollout::tolerance(Size::Percent(p.into()), begun));
+                // An operator who lets a failed batch go on tolerates what has failed so far.
+                let forgiven = run.kinds().any(|kind| matches!(kind, EventKind::Resumed { .. }));
+                prop_assert!(*unhealthy == tolerated + 1, "{} of {}", unhealthy, tolerated);
+                prop_assert!(forgiven || allowed == Some(*tolerated), "{} tolerated of {:?}", tolerated, allowed);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Who is left out is no failure, and `abort` ends the run before it has begun.
+pub(super) fn on_unreachable_preflight_is_heeded(case: &Case, run: &Outcome) -> Result<(), TestCaseError> {
+    let dead = case.scripts.iter().filter(|script| script.unreachable).count();
+    let stopped = |fits: &dyn Fn(&StopCause) -> bool| {
+        run.kinds().any(|kind| matches!(kind, EventKind::Aborted { cause, .. } if fits(cause)))
+    };
+    if case.unreachable == "abort" && dead > 0 {
+        let began = run.kinds().any(|kind| matches!(kind, EventKind::HostChanged { state: HostState::Running, .. }));
+        prop_assert!(!began, "a host was started");
+    }
+    let refused = stopped(&|cause| matches!(cause, StopCause::Preflight { .. }));
+    prop_assert!(!refused || case.unreachable == "abort");
+    if case.unreachable == "exclude" && dead == case.scripts.len() {
+        prop_assert!(!stopped(&|cause| matches!(cause, StopCause::Failures { .. })), "who is left out has not failed");
+    }
     Ok(())
 }
 

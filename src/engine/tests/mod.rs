@@ -5,6 +5,7 @@ mod control;
 mod dispatcher;
 mod faults;
 mod guard;
+mod knobs;
 mod language;
 mod laws;
 mod model;

@@ -28,6 +28,10 @@ pub(super) struct Case {
     pub(super) max_fail_percentage: Option<u8>,
     pub(super) max_parallel: Option<usize>,
     pub(super) max_fail: usize,
+    /// `max_unhealthy_upgraded`, in percent.
+    pub(super) upgraded: Option<u8>,
+    /// `on_unreachable_preflight`; empty: not said.
+    pub(super) unreachable: &'static str,
     pub(super) on_failure: &'static str,
     pub(super) bake: u64,
     pub(super) action: &'static str,
@@ -74,6 +78,10 @@ impl Case {
             self.ramp.then(|| "    ramp: true\n".to_owned()),
             self.rehearse.then(|| "    rehearse: true\n".to_owned()),
             self.progress.map(|seconds| format!("    progress_deadline: {seconds}s\n")),
+            self.upgraded.map(|percent| format!("    max_unhealthy_upgraded: {percent}%\n")),
+            Some(self.unreachable)
+                .filter(|word| !word.is_empty())
+                .map(|word| format!("    on_unreachable_preflight: {word}\n")),
         ];
         let percent = self.max_fail_percentage.map(|p| format!("  max_fail_percentage: {p}\n")).unwrap_or_default();
         format!(
@@ -236,7 +244,12 @@ fn case() -> impl Strategy<Value = Case> {
         prop::bool::weighted(0.25),
         prop::option::weighted(0.25, 41_u64..90),
     );
-    let tolerances = (0_usize..4, prop::option::weighted(0.25, 0_u8..60));
+    let tolerances = (
+        0_usize..4,
+        prop::option::weighted(0.25, 0_u8..60),
+        prop::option::weighted(0.25, 0_u8..60),
+        prop::sample::select(vec!["", "", "exclude", "abort"]),
+    );
     (
         prop::collection::vec(script(), 1..9),
         speeds,
@@ -255,7 +268,7 @@ fn case() -> impl Strategy<Value = Case> {
             |(
                 scripts,
                 speeds,
-                (max_fail, max_fail_percentage),
+                (max_fail, max_fail_percentage, upgraded, unreachable),
                 on_failure,
                 bake,
                 action,
@@ -274,6 +287,8 @@ fn case() -> impl Strategy<Value = Case> {
                     max_fail_percentage,
                     max_parallel,
                     max_fail,
+                    upgraded,
+                    unreachable,
                     on_failure,
                     bake,
                     action,
@@ -300,6 +315,8 @@ proptest! {
         states_are_true(&case, &run, &fleet)?;
         the_exit_code_is_right(&run)?;
         max_fail_is_exact(&case, &run)?;
+        max_unhealthy_upgraded_is_exact(&case, &run)?;
+        on_unreachable_preflight_is_heeded(&case, &run)?;
         nothing_begins_while_the_run_is_paused_or_waits(&run)?;
         only_what_may_stop_a_run_does(&case, &run)?;
         healthy_means_healthy_for_long_enough(&case, &run)?;

@@ -92,7 +92,12 @@ fn changed(sandbox: &Sandbox) -> PathBuf {
 
 /// Serves every connection in a thread of its own until the test ends.
 fn serve(each: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    serve_on("127.0.0.1", each)
+}
+
+/// The same at another address of the loopback.
+pub(super) fn serve_on(address: &str, each: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind((address, 0)).expect("bound");
     let port = listener.local_addr().expect("bound").port();
     let each = Arc::new(each);
     std::thread::spawn(move || {
