@@ -74,7 +74,7 @@ impl Driver {
         self.waiting = self.order.iter().filter(later).map(|host| (host.clone(), Prepare::Sample)).collect();
     }
 
-    fn cheap_probes(&self) -> Vec<String> {
+    pub(super) fn cheap_probes(&self) -> Vec<String> {
         let cheap = |probe: &&Probe| probe.count == 1 && probe.mode == ProbeMode::Enforce;
         self.rollout.probes.iter().filter(cheap).map(|probe| probe.name.clone()).collect()
     }
@@ -446,7 +446,7 @@ impl Driver {
     }
 
     /// Watches those hosts further that the bake did not leave healthy; false where all are.
-    fn bake_on(&mut self, hosts: &[String]) -> bool {
+    pub(super) fn bake_on(&mut self, hosts: &[String]) -> bool {
         let mut any = false;
         for host in hosts {
             let kept = self

@@ -12,7 +12,7 @@ use crate::{
         domains::domains_of,
         guard::GuardCx,
         once::Once,
-        stop::{Level, StopRequest, Waiting},
+        stop::{Level, StopRequest},
         unit::Unit,
         watch::{News, Wire},
     },
@@ -69,6 +69,10 @@ pub(crate) struct Driver {
     pub(super) heard: Level,
     /// The turn of what was heard.
     pub(super) turn: u64,
+    /// An operator is waited for, and hosts are asked meanwhile.
+    pub(super) keeps_vigil: bool,
+    /// They were, and those that were not healthy then have not been looked at again.
+    pub(super) vigilant: bool,
     /// Since when the run is paused.
     pub(super) paused_at: Instant,
     pub(super) lost_before: Vec<String>,
@@ -154,6 +158,8 @@ impl Driver {
             aborted: false,
             heard: Level::None,
             turn: 0,
+            keeps_vigil: false,
+            vigilant: false,
             paused_at: Instant::now(),
             lost_before: Vec::new(),
             preflight: true,
@@ -239,9 +245,7 @@ impl Driver {
     async fn end_batch(&mut self, index: usize, last: bool) -> bool {
         let mut up = self.hold().await;
         if up && self.rollout.promote == Promote::Manual && !last {
-            // An abort instead puts the batch back: it is not over before it is promoted.
-            self.ask(Waiting::Promotion, None, "").await;
-            up = self.hold().await;
+            up = self.promotion().await;
         }
         if up {
             self.confirm_batch().await;
@@ -314,17 +318,24 @@ impl Driver {
             if settled && self.jobs.is_empty() && self.news.is_empty() && self.next_timer().is_none() {
                 return;
             }
-            let timer = [self.next_timer(), self.progress_due()].into_iter().flatten().min();
-            let desk = self.run.desk.clone();
-            let (turn, heard) = (self.turn, self.heard);
-            tokio::select! {
-                biased;
-                () = desk.turned(turn, heard) => self.on_stop(),
-                Some((host, news)) = self.news.recv() => self.on_news(&host, news),
-                Some(done) = self.jobs.join_next_with_id() => self.on_job(done),
-                () = sleep_until(timer) => self.on_timer(),
-            }
+            self.happen(None).await;
         }
+    }
+
+    /// Takes in the next thing that happens; false: nothing has before this moment.
+    pub(super) async fn happen(&mut self, until: Option<Instant>) -> bool {
+        let timer = [self.next_timer(), self.progress_due()].into_iter().flatten().min();
+        let desk = self.run.desk.clone();
+        let (turn, heard) = (self.turn, self.heard);
+        tokio::select! {
+            biased;
+            () = desk.turned(turn, heard) => self.on_stop(),
+            Some((host, news)) = self.news.recv() => self.on_news(&host, news),
+            Some(done) = self.jobs.join_next_with_id() => self.on_job(done),
+            () = sleep_until(timer) => self.on_timer(),
+            () = sleep_until(until) => return false,
+        }
+        true
     }
 
     fn on_job(&mut self, done: Result<(tokio::task::Id, JobDone), tokio::task::JoinError>) {

@@ -46,14 +46,18 @@ impl Driver {
         }
         let round = Round { host, probe: &probe, phase, verdict, evidence };
         let findings = self.judge.observe(round);
-        self.run.desk.emit(EventKind::Probed {
-            play: self.index,
-            host: host.to_owned(),
-            probe: probe.clone(),
-            phase,
-            verdict,
-            evidence: evidence.clone(),
-        });
+        // A wait may last for days: what is as well as before is judged and not written down.
+        let same = self.rows.get(host).and_then(|row| row.latest.get(&probe)) == Some(&verdict);
+        if !(self.keeps_vigil && same && verdict == Verdict::Healthy) {
+            self.run.desk.emit(EventKind::Probed {
+                play: self.index,
+                host: host.to_owned(),
+                probe: probe.clone(),
+                phase,
+                verdict,
+                evidence: evidence.clone(),
+            });
+        }
         let healthy = self.judge.healthy(host);
         let at = self.run.clock.elapsed();
         let Some(row) = self.rows.get_mut(host) else { return };

@@ -1,6 +1,6 @@
 //! Where a play waits: for the end of a pause, for a promotion, for what becomes of an aborted batch.
 
-use super::driver::Driver;
+use super::{driver::Driver, vigil::Over};
 use crate::{
     clock::millis,
     engine::stop::{Decision, Level, StopRequest, Waiting},
@@ -19,17 +19,27 @@ impl Driver {
             if stopped.journal_lost || stopped.level == Level::Kill {
                 return stopped.level == Level::None;
             }
-            if self.held_back.is_some() && !self.gave_up && !self.queue.is_empty() {
+            if self.asks_about_the_rest() {
                 self.ask_about_the_rest().await;
                 continue;
             }
             match stopped.level {
-                Level::None => return true,
+                Level::None => {
+                    // Only healthy hosts let the run go on.
+                    if !self.look_again() {
+                        return true;
+                    }
+                }
                 Level::Pause => self.wait_while_paused().await,
                 Level::Abort if self.undecided() => self.ask_about_the_batch().await,
                 Level::Abort | Level::Kill => return false,
             }
         }
+    }
+
+    /// Hosts wait for their rollback, and an operator for the question whether they are to be put back at all.
+    fn asks_about_the_rest(&self) -> bool {
+        self.held_back.is_some() && !self.gave_up && !self.queue.is_empty()
     }
 
     /// Nothing is under way any more: waits for the end of the pause. One that the run made itself ends after
@@ -40,16 +50,17 @@ impl Driver {
         let environment = matches!(stopped.cause, Some(StopCause::Environment | StopCause::Rollback { .. }));
         let then = if environment { "end" } else { "rollback_batch" };
         self.run.desk.emit(self.waits("resume", limit.map(|limit| self.paused_at + limit), then));
-        let desk = self.run.desk.clone();
-        tokio::select! {
-            () = desk.turned(self.turn, self.heard) => {}
-            () = super::driver::sleep_until(limit.map(|limit| self.paused_at + limit)) => {
-                if environment {
-                    self.gave_up = true;
-                }
-                let then = if environment { OnFailure::Pause } else { OnFailure::RollbackBatch };
-                self.ask_to_stop(self.timed_out(then));
+        let by_operator = stopped.by_operator();
+        let over = |driver: &Self| {
+            let stopped = driver.run.desk.stopped();
+            stopped.level != Level::Pause || stopped.by_operator() != by_operator || driver.asks_about_the_rest()
+        };
+        if self.vigil(limit.map(|limit| self.paused_at + limit), over).await == Over::Late {
+            if environment {
+                self.gave_up = true;
             }
+            let then = if environment { OnFailure::Pause } else { OnFailure::RollbackBatch };
+            self.ask_to_stop(self.timed_out(then));
         }
     }
 
@@ -102,7 +113,7 @@ impl Driver {
         }
     }
 
-    fn waits(&self, what: &str, until: Option<Instant>, then: &str) -> EventKind {
+    pub(super) fn waits(&self, what: &str, until: Option<Instant>, then: &str) -> EventKind {
         let timeout_ms = until.map(|until| millis(until.saturating_duration_since(Instant::now())));
         let then = if until.is_some() { then.to_owned() } else { String::new() };
         EventKind::Waits { play: self.index, what: what.to_owned(), timeout_ms, then }

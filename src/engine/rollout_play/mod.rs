@@ -11,6 +11,7 @@ mod rehearsal;
 mod row;
 mod tolerances;
 mod undo;
+mod vigil;
 
 pub(crate) use driver::Driver;
 pub(crate) use end::{HostEnd, PlayEnd};

@@ -13,13 +13,13 @@ use HostState::{Changed, Failed, NeverStarted, RollbackFailed, RolledBack};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-fn said(command: Command) -> Signal {
+pub(super) fn said(command: Command) -> Signal {
     let reason = Some("because".to_owned());
     Signal::Order(Order { command, cause: StopCause::Operator { uid: 0, user: Some("ops".to_owned()), reason } })
 }
 
 /// Waits for an event; the first one that fits.
-async fn until(log: &Log, fits: impl Fn(&EventKind) -> bool) {
+pub(super) async fn until(log: &Log, fits: impl Fn(&EventKind) -> bool) {
     loop {
         let there =
             log.lock().expect("lock").iter().any(|seen| matches!(seen, Seen::Event(event) if fits(&event.kind)));
@@ -30,12 +30,12 @@ async fn until(log: &Log, fits: impl Fn(&EventKind) -> bool) {
     }
 }
 
-fn waits_for(what: &str) -> impl Fn(&EventKind) -> bool {
+pub(super) fn waits_for(what: &str) -> impl Fn(&EventKind) -> bool {
     let what = what.to_owned();
     move |kind| matches!(kind, EventKind::Waits { what: it, .. } if *it == what)
 }
 
-fn is_running(host: &str) -> impl Fn(&EventKind) -> bool {
+pub(super) fn is_running(host: &str) -> impl Fn(&EventKind) -> bool {
     let host = host.to_owned();
     move |kind| matches!(kind, EventKind::HostChanged { host: it, state: HostState::Running, .. } if *it == host)
 }
@@ -57,7 +57,7 @@ fn undone(run: &Outcome) -> usize {
     run.kinds().filter(|kind| matches!(kind, EventKind::RollbackIntent { .. })).count()
 }
 
-async fn send(operator: &mpsc::Sender<Signal>, signals: impl IntoIterator<Item = Signal>) {
+pub(super) async fn send(operator: &mpsc::Sender<Signal>, signals: impl IntoIterator<Item = Signal>) {
     for signal in signals {
         operator.send(signal).await.expect("sent");
     }

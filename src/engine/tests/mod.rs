@@ -16,3 +16,4 @@ mod sandbox;
 mod script;
 mod script_guard;
 mod support;
+mod vigil;

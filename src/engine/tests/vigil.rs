@@ -1,0 +1,119 @@
+//! Hosts changed so far are asked on while their batch waits for an operator, and judged as in a bake.
+
+use super::{
+    control::{is_running, said, send, until, waits_for},
+    faults::{good, rollout_with, states},
+    script::{Health, Script},
+    support::Outcome,
+};
+use crate::{
+    engine::Command,
+    journal::{EventKind, HostState, ProbePhase, StopCause},
+    rollout::verdict::Verdict,
+};
+use HostState::{Changed, NeverStarted, RolledBack};
+use std::time::Duration;
+
+/// Good for so many rounds, then as given.
+fn turns(rounds: usize, then: &[Health]) -> Script {
+    Script { after: [vec![Health::Good; rounds], then.to_vec()].concat(), ..Script::default() }
+}
+
+/// The place of the last event of this kind.
+fn last(run: &Outcome, is: impl Fn(&EventKind) -> bool) -> Option<usize> {
+    run.events.iter().rposition(|event| is(&event.kind))
+}
+
+const NO_TRIGGER: &str = "    triggers:\n      - { name: told, when: alive.consecutive_failures >= 3, mode: dry_run }";
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_turns_sick_before_its_batch_is_promoted_ends_the_wait() {
+    let stanza = "    batches: [1]\n    promote: manual";
+    let run = rollout_with(stanza, &[turns(20, &[Health::Bad]), good()], |log, _| async move {
+        until(&log, waits_for("promotion")).await;
+    })
+    .await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RolledBack, NeverStarted], 2));
+    let cause = |kind: &EventKind| matches!(kind, EventKind::Aborted { cause: StopCause::Trigger { host: Some(host), .. }, .. } if host == "a");
+    assert!(run.kinds().any(cause));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_host_that_turns_sick_is_put_back_with_the_batch_that_waits() {
+    let stanza = "    batches: [1]\n    promote: manual";
+    let run = rollout_with(stanza, &[turns(60, &[Health::Bad]), good(), good()], |log, operator| async move {
+        until(&log, waits_for("promotion")).await;
+        send(&operator, [said(Command::Promote)]).await;
+        until(&log, is_running("b")).await;
+    })
+    .await;
+    assert_eq!(states(&run), [RolledBack, RolledBack, NeverStarted]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_turns_sick_in_an_operator_s_pause_is_put_back() {
+    let run = rollout_with("    batches: [1]", &[turns(60, &[Health::Bad]), good()], |log, operator| async move {
+        until(&log, is_running("a")).await;
+        send(&operator, [said(Command::Pause)]).await;
+        until(&log, waits_for("resume")).await;
+    })
+    .await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RolledBack, NeverStarted], 2));
+    assert!(!run.kinds().any(|kind| matches!(kind, EventKind::Resumed { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_promoted_with_every_host_healthy_or_not_at_all() {
+    use Health::{Bad, Good};
+    for (then, expected) in
+        [([vec![Bad; 12], vec![Good]].concat(), [Changed; 2]), (vec![Bad], [RolledBack, NeverStarted])]
+    {
+        let stanza = format!("    batches: [1]\n    promote: manual\n{NO_TRIGGER}");
+        let run = rollout_with(&stanza, &[turns(20, &then), good()], |log, operator| async move {
+            let sick = |kind: &EventKind| {
+                matches!(kind, EventKind::Probed { phase: ProbePhase::Bake, verdict: Verdict::Unhealthy, .. })
+            };
+            until(&log, sick).await;
+            send(&operator, [said(Command::Promote)]).await;
+        })
+        .await;
+        assert_eq!(states(&run), expected);
+        let bad = last(&run, |kind| {
+            matches!(kind, EventKind::Probed { verdict: Verdict::Unhealthy, phase: ProbePhase::Bake, .. })
+        });
+        let next = last(&run, is_running("b"));
+        assert!(next.is_none() || bad < next, "the next batch begins when the host is well again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_cannot_be_asked_pauses_the_wait_and_a_promotion_then_waits_for_the_resume() {
+    let blind = turns(20, &[vec![Health::Error; 30], vec![Health::Good]].concat());
+    let stanza = "    batches: [1]\n    promote: manual\n    pause_timeout: 10m";
+    let run = rollout_with(stanza, &[blind.clone(), good()], |log, operator| async move {
+        until(&log, |kind| matches!(kind, EventKind::Paused { .. })).await;
+        until(&log, waits_for("resume")).await;
+        send(&operator, [said(Command::Promote)]).await;
+        until(&log, |kind| matches!(kind, EventKind::Promoted { .. })).await;
+        send(&operator, [said(Command::Resume)]).await;
+    })
+    .await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed; 2], 0));
+    let nobody =
+        rollout_with(stanza, &[blind, good()], |log, _| async move { until(&log, waits_for("resume")).await }).await;
+    assert_eq!(states(&nobody), [RolledBack, NeverStarted], "pause_timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_of_days_does_not_fill_the_journal_with_good_news() {
+    let stanza = "    batches: [1]\n    promote: manual";
+    let run = rollout_with(stanza, &[turns(500, &[Health::Bad, Health::Good]), good()], |log, operator| async move {
+        until(&log, waits_for("promotion")).await;
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        send(&operator, [said(Command::Promote)]).await;
+    })
+    .await;
+    assert_eq!(states(&run), [Changed; 2]);
+    let baked = run.kinds().filter(|kind| matches!(kind, EventKind::Probed { phase: ProbePhase::Bake, .. }));
+    assert_eq!(baked.count(), 2, "the bad round, and the first good one after it");
+}
