@@ -1,6 +1,7 @@
 //! A command on a channel. The only place that touches channels, after the rules of rust.md 2.2: always drain; the exit
 //! status may come anywhere; never close and wait; end by signal.
 
+use super::pace::Pace;
 use crate::host::{Exit, HostError, Output, Process, Sink, Source, Stage};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,16 +10,25 @@ use std::{io, sync::Arc};
 
 /// Runs a command line by the login shell. Nothing is awaited of the host here. Told to end when its source is dropped.
 pub(crate) async fn exec(channel: Channel<Msg>, line: &str) -> Result<(ChannelSource, ChannelSink), HostError> {
-    start(channel, line, true).await
+    start(channel, line, true, None).await
 }
 
 /// The same for an agent, which is never signalled: it ends with its input, after a critical step that may be under
-/// way (rollout.md R2).
-pub(crate) async fn exec_agent(channel: Channel<Msg>, line: &str) -> Result<(ChannelSource, ChannelSink), HostError> {
-    start(channel, line, false).await
+/// way (rollout.md R2). On a machine that it shares with us (`near`) it is sent no more than it reads at once.
+pub(crate) async fn exec_agent(
+    channel: Channel<Msg>,
+    line: &str,
+    near: bool,
+) -> Result<(ChannelSource, ChannelSink), HostError> {
+    start(channel, line, false, near.then(Arc::default)).await
 }
 
-async fn start(channel: Channel<Msg>, line: &str, signalled: bool) -> Result<(ChannelSource, ChannelSink), HostError> {
+async fn start(
+    channel: Channel<Msg>,
+    line: &str,
+    signalled: bool,
+    pace: Option<Arc<Pace>>,
+) -> Result<(ChannelSource, ChannelSink), HostError> {
     let (reader, writer) = channel.split();
     let writer = Arc::new(writer);
     writer.exec(true, line.as_bytes()).await.map_err(|error| HostError::Unreachable {
@@ -26,14 +36,16 @@ async fn start(channel: Channel<Msg>, line: &str, signalled: bool) -> Result<(Ch
         message: format!("the connection was gone before the command was sent: {error}"),
         hint: None,
     })?;
-    let source = ChannelSource { reader, writer: writer.clone(), signalled, refused: false, ended: false };
-    Ok((source, ChannelSink { writer, ended: false }))
+    let source =
+        ChannelSource { reader, writer: writer.clone(), pace: pace.clone(), signalled, refused: false, ended: false };
+    Ok((source, ChannelSink { writer, pace, ended: false }))
 }
 
 /// What the command writes. Closing the channel alone would leave the command running.
 pub(crate) struct ChannelSource {
     reader: ChannelReadHalf,
     writer: Arc<ChannelWriteHalf<Msg>>,
+    pace: Option<Arc<Pace>>,
     signalled: bool,
     refused: bool,
     ended: bool,
@@ -56,6 +68,11 @@ impl Source for ChannelSource {
                 Some(ChannelMsg::Failure) => {
                     self.refused = true;
                     return Output::Stderr(b"the host refuses to run commands for this user".to_vec());
+                }
+                Some(ChannelMsg::WindowAdjusted { new_size }) => {
+                    if let Some(pace) = &self.pace {
+                        pace.adjusted(new_size);
+                    }
                 }
                 Some(ChannelMsg::Close) | None => self.ended = true,
                 Some(_) => {}
@@ -94,12 +111,16 @@ impl Drop for ChannelSource {
 /// The command's standard input.
 pub(crate) struct ChannelSink {
     writer: Arc<ChannelWriteHalf<Msg>>,
+    pace: Option<Arc<Pace>>,
     ended: bool,
 }
 
 #[async_trait]
 impl Sink for ChannelSink {
     async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        if let Some(pace) = &self.pace {
+            pace.wait_for(bytes.len()).await;
+        }
         self.writer
             .data_bytes(bytes)
             .await

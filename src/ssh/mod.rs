@@ -11,6 +11,7 @@ mod host_key;
 mod known_hosts;
 mod lookup;
 mod options;
+mod pace;
 mod pattern;
 mod session;
 mod socket;

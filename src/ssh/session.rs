@@ -10,7 +10,7 @@ use super::{
 };
 use crate::host::{Alive, HostError, Stage, Target};
 use russh::{
-    Channel, ChannelOpenFailure, Disconnect, Preferred,
+    Channel, ChannelOpenFailure, Disconnect, Preferred, cipher,
     client::{self, Handle, Msg},
 };
 use std::{
@@ -165,7 +165,7 @@ async fn handshake(
     let new_key = options.on_new_key.clone();
     let check =
         HostKeyCheck::new(&target.name, config, common.known_hosts.clone(), options.accept_new_host_keys, new_key)?;
-    let preferred = Preferred { key: Cow::Owned(check.preferred()), ..Preferred::DEFAULT };
+    let preferred = Preferred { key: Cow::Owned(check.preferred()), cipher: ciphers(), ..Preferred::DEFAULT };
     let refusal = Arc::new(Mutex::new(None));
     let client = Client { check, refusal: refusal.clone() };
     let opened = client::connect_stream(Arc::new(settings(preferred)), socket, client).await;
@@ -176,6 +176,24 @@ async fn handshake(
     *lock(stage) = Stage::Authenticate;
     auth::authenticate(&mut handle, config, &common.keyring).await?;
     Ok(handle)
+}
+
+/// The library's own, but AES-GCM first where the processor has instructions for it: as strong, several times as fast.
+fn ciphers() -> Cow<'static, [cipher::Name]> {
+    let mut names = Preferred::DEFAULT.cipher;
+    if aes_in_hardware() {
+        names.to_mut().sort_by_key(|name| *name != cipher::AES_256_GCM);
+    }
+    names
+}
+
+fn aes_in_hardware() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 /// The settings of rust.md 2.4.

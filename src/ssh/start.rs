@@ -89,7 +89,7 @@ pub(crate) async fn start(
     let line = shell_line(user, &words.iter().map(String::as_str).collect::<Vec<_>>());
 
     let channel = session.channel().await?;
-    let (source, sink) = exec::exec_agent(channel, &line).await?;
+    let (source, sink) = exec::exec_agent(channel, &line, session.local).await?;
     let stage = if user.is_some() { Stage::Become } else { Stage::Agent };
     let starting = Starting::new(Box::new(source), Box::new(sink), hello, agents, stage);
     starting.run(!session.local, common.options.start_timeout).await.map_err(become_hint)

@@ -74,14 +74,21 @@ impl Sshd {
             ),
         )
         .unwrap();
-        let mut passwd = fs_err::read_to_string("/etc/passwd").unwrap();
+        // A home of root's own: what this machine's root has in its login files is none of the tests' business.
+        let root_home = |line: &str| match line.split(':').collect::<Vec<_>>().as_slice() {
+            ["root", password, uid, gid, comment, _, _] => {
+                format!("root:{password}:{uid}:{gid}:{comment}:{}/root:/bin/bash\n", here.display())
+            }
+            _ => format!("{line}\n"),
+        };
+        let mut passwd: String = fs_err::read_to_string("/etc/passwd").unwrap().lines().map(root_home).collect();
         passwd.push_str(&format!("ops:*:4242:4242::{}:/bin/bash\n", home.display()));
         passwd.push_str(&format!("web:*:4343:4343::{}:/bin/sh\n", here.join("web").display()));
         fs_err::write(here.join("passwd"), passwd).unwrap();
         fs_err::write(
             here.join("setup"),
             format!(
-                "set -e\nmount --bind {show}/passwd /etc/passwd\nmkdir -p /run/sshd {home} {show}/web\n\
+                "set -e\nmount --bind {show}/passwd /etc/passwd\nmkdir -p /run/sshd {home} {show}/root {show}/web\n\
                  chown 4242:4242 {home}\nchown 4343:4343 {show}/web\n\
                  mount -t tmpfs -o mode=755 none /var/lib\n{}\n\
                  exec /usr/sbin/sshd -D -e -f {show}/sshd_config\n",
