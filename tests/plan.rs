@@ -69,6 +69,7 @@ fn planned(quiet: &[&str]) -> plan::Plan {
                 handler: false,
                 mutating: true,
                 digest: String::new(),
+                undo: Vec::new(),
             };
             kinds.push(EventKind::StepIntent { id: id.clone(), info });
             let (status, diff) = match (quiet.contains(&host.as_str()), seq) {

@@ -30,6 +30,7 @@ impl Story {
             handler: task.starts_with("restart"),
             mutating: true,
             digest: String::new(),
+            undo: Vec::new(),
         };
         self.add(EventKind::StepIntent { id: id.clone(), info });
         let message = message.map(str::to_owned);

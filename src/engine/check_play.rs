@@ -8,6 +8,7 @@ use super::{
     rollout_play::{HostEnd, PlayEnd},
     stop::Level,
     task_end::ListEnd,
+    undo_text,
     unit::Unit,
 };
 use crate::{
@@ -52,6 +53,7 @@ pub(crate) async fn check_play(run: &Arc<RunCx>, play: &Arc<Play>, index: usize,
             // In a task of its own, so that hosts are served by all cores.
             let work = tokio::spawn(async move {
                 say(&unit, HostState::Running, None);
+                say_rollback(&unit);
                 let end = unit.run_list().await;
                 let rollout = unit.play.play.rollout.clone().filter(|_| end == ListEnd::Done);
                 let sick = match rollout {
@@ -98,6 +100,15 @@ fn host_end(unit: &Unit, end: ListEnd) -> HostEnd {
         recap: unit.recap,
         unreachable_before: lost,
         out: !matches!(state, HostState::Changed | HostState::Unchanged),
+    }
+}
+
+fn say_rollback(unit: &Unit) {
+    let scope = unit.scope();
+    let tasks = undo_text::lines(&unit.play.play.rollback, |task| scope.task(task));
+    if !tasks.is_empty() {
+        let (host, play) = (unit.name.clone(), unit.play.index);
+        unit.run.desk.emit(EventKind::RollbackPlanned { host, play, tasks });
     }
 }
 

@@ -123,6 +123,7 @@ fn facts_plan(place: &str, run_as: RunAs) -> StepPlan {
             handler: false,
             mutating: false,
             digest: String::new(),
+            undo: Vec::new(),
         },
         work: Work::Facts,
         run_as,

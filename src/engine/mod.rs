@@ -33,6 +33,7 @@ mod tags;
 mod task_end;
 mod task_run;
 mod txn;
+mod undo_text;
 mod unit;
 mod values;
 mod watch;

@@ -6,6 +6,7 @@ use super::{
     local,
     step::{StepPlan, Work},
     txn::{bundle, environment},
+    undo_text,
     unit::Unit,
     values::{known, named, said, shown, text},
 };
@@ -139,6 +140,11 @@ impl Unit {
             handler: turn.handler.is_some(),
             mutating: may_change(task) && (self.play.check || self.mode(task) == Mode::Apply),
             digest: String::new(),
+            undo: if self.play.check && self.play.play.rollout.is_some() {
+                undo_text::lines(&task.undo, |undo| scope.task(undo))
+            } else {
+                Vec::new()
+            },
         }
     }
 }

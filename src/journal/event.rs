@@ -398,6 +398,15 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
     },
+    /// What the play's `rollback:` tasks would do on a host, rendered as far as they can be, a line a task (check mode).
+    RollbackPlanned {
+        /// The host.
+        host: String,
+        /// The play.
+        play: usize,
+        /// In order.
+        tasks: Vec<String>,
+    },
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]
     Unknown,

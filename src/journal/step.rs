@@ -54,4 +54,7 @@ pub struct StepInfo {
     pub mutating: bool,
     /// Keyed fingerprint of module and parameters (S5), to recognise the same step on resume.
     pub digest: String,
+    /// Under check, in a play with `rollout:`: the task's `undo:`, rendered as far as it can be, a line a task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<String>,
 }

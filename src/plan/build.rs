@@ -84,8 +84,16 @@ fn problem(host: &HostView) -> Option<String> {
 fn host_plan(view: &RunView, index: usize, host: &str, play: &Play, tasks: &HashMap<String, &Task>) -> HostPlan {
     let seen = view.hosts.get(host);
     let problem = seen.and_then(problem);
-    let mut plan =
-        HostPlan { host: host.to_owned(), steps: Vec::new(), unchanged: 0, harmless: 0, skipped: 0, problem };
+    let rollback = seen.map(|host| host.would_roll_back.as_slice()).unwrap_or_default();
+    let mut plan = HostPlan {
+        host: host.to_owned(),
+        steps: Vec::new(),
+        rollback: rollback.iter().filter(|(play, _)| *play == index).map(|(_, task)| task.clone()).collect(),
+        unchanged: 0,
+        harmless: 0,
+        skipped: 0,
+        problem,
+    };
     let steps = seen.map(|host| host.steps.as_slice()).unwrap_or_default();
     for step in steps.iter().filter(|step| step.play == index) {
         match step.status {
@@ -113,6 +121,7 @@ fn step_plan(step: &StepView, answer: Answer, play: &Play, tasks: &HashMap<Strin
         answer,
         note: step.message.clone(),
         diff: step.diff.iter().map(unified).collect(),
+        undo_tasks: info.map(|info| info.undo.clone()).unwrap_or_default(),
         undo,
         place,
     }

@@ -77,6 +77,8 @@ pub struct HostPlan {
     pub host: String,
     /// Steps that would change something, or may and cannot be known, in order.
     pub steps: Vec<StepPlan>,
+    /// What the play's `rollback:` tasks would do here, rendered as far as they can be (R11).
+    pub rollback: Vec<String>,
     /// How many steps would find nothing to do.
     pub unchanged: usize,
     /// How many cannot be known and change nothing on the host: messages, questions.
@@ -130,6 +132,8 @@ pub struct StepPlan {
     pub note: Option<String>,
     /// Differences, as unified diffs.
     pub diff: Vec<String>,
+    /// The task's `undo:` on this host, rendered as far as it can be, a line a task (R11).
+    pub undo_tasks: Vec<String>,
     /// How it is undone; none in a play without `rollout:`, which undoes nothing.
     pub undo: Option<Undo>,
 }

@@ -87,7 +87,9 @@ pub(super) fn groups<'a>(hosts: impl Iterator<Item = &'a HostPlan>) -> Vec<Vec<&
     let mut groups: Vec<Vec<&HostPlan>> = Vec::new();
     for host in hosts {
         match groups.iter_mut().find(|group| {
-            group.first().is_some_and(|first| (&first.steps, &first.problem) == (&host.steps, &host.problem))
+            group.first().is_some_and(|first| {
+                (&first.steps, &first.rollback, &first.problem) == (&host.steps, &host.rollback, &host.problem)
+            })
         }) {
             Some(group) => group.push(host),
             None => groups.push(vec![host]),
@@ -106,6 +108,9 @@ fn hosts_alike(group: &[&HostPlan], paint: Paint) -> String {
     }
     let mut text = format!("{}:\n", paint.paint(Style::Changed, &names));
     first.steps.iter().for_each(|step| text.push_str(&self::step(step, paint)));
+    for line in first.rollback.iter().filter(|_| !first.steps.is_empty()) {
+        let _ = writeln!(text, "  on rollback: {}", one_line(line));
+    }
     text
 }
 
@@ -121,6 +126,9 @@ fn step(step: &StepPlan, paint: Paint) -> String {
     let mut text = format!("  {what}: {handler}{}{item} [{}]{undo}\n", one_line(&step.task), step.module);
     if let Some(note) = &step.note {
         let _ = writeln!(text, "      {}", one_line(note));
+    }
+    for line in &step.undo_tasks {
+        let _ = writeln!(text, "      undo: {}", one_line(line));
     }
     for line in step.diff.iter().flat_map(|diff| diff.lines()) {
         let style = match line.chars().next() {

@@ -81,6 +81,10 @@ fn alike(group: &[&HostPlan]) -> String {
     for (index, step) in first.steps.iter().enumerate() {
         text.push_str(&self::step(index + 1, step));
     }
+    if !first.rollback.is_empty() {
+        text.push_str("\nOn rollback, after its state is back:\n\n");
+        first.rollback.iter().for_each(|line| text.push_str(&format!("- {}\n", markdown(line))));
+    }
     text.push('\n');
     text
 }
@@ -97,6 +101,10 @@ fn step(number: usize, step: &StepPlan) -> String {
         let _ = write!(text, "; {}", markdown(note));
     }
     text.push('\n');
+    if !step.undo_tasks.is_empty() {
+        text.push('\n');
+        step.undo_tasks.iter().for_each(|line| text.push_str(&format!("   - undo: {}\n", markdown(line))));
+    }
     for diff in &step.diff {
         let block = fenced("diff", diff);
         text.push('\n');

@@ -64,6 +64,9 @@ impl Lines {
                 let info =
                     step.filter(|(play, seq, ..)| (*play, *seq) == (id.play, id.seq)).map(|(_, _, info, _)| info);
                 let mut text = self.step(id, info, *status, message.as_deref(), *took_ms);
+                for undo in info.iter().flat_map(|info| &info.undo) {
+                    text.push_str(&format!("  undo: {}\n", one_line(undo)));
+                }
                 if self.options.diff {
                     diff.iter().for_each(|diff| text.push_str(&self.diff(diff)));
                 }
@@ -240,6 +243,10 @@ impl Lines {
             }
             EventKind::RollbackPreviewed { host, txn, standing, would } => {
                 would_undo(&one_line(host), &one_line(txn), *standing, would)
+            }
+            EventKind::RollbackPlanned { host, tasks, .. } => {
+                let line = |task: &String| format!("on rollback: [{}] {}\n", one_line(host), one_line(task));
+                tasks.iter().map(line).collect()
             }
             EventKind::RehearsalStarted { host, .. } => {
                 let head = format!("REHEARSAL on {}", one_line(host));

@@ -236,6 +236,43 @@ async fn check_mode_says_what_would_change_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn check_mode_says_what_undo_and_rollback_tasks_would_do_and_runs_none() {
+    let extra = "    - name: Switch
+      command: 'true'
+      register: switched
+      undo:
+        - { name: Switch back, command: 'touch {{ root }}/{{ item }}', loop: [one, two] }
+        - { name: Tell, command: 'echo {{ switched.rc }}', when: inventory_hostname == 'h1' }
+        - { name: Log in, command: 'cat', args: { stdin: hunter2 }, no_log: true }
+  rollback:
+    - { name: Report, command: 'touch {{ root }}/{{ inventory_hostname }}' }";
+    let mut sandbox = sandbox(extra, 2);
+    sandbox.project.options.check = true;
+    let before = sandbox.everything();
+    let run = sandbox.run().await;
+    assert_eq!(sandbox.everything(), before);
+    let root = |host: &str| sandbox.path(host, "").display().to_string().trim_end_matches('/').to_owned();
+    let undo = |host: &str| {
+        run.kinds().find_map(|kind| match kind {
+            EventKind::StepIntent { id, info } if id.host == host && info.task == "Switch" => Some(info.undo.clone()),
+            _ => None,
+        })
+    };
+    let back =
+        |host: &str| ["one", "two"].map(|item| format!("Switch back [command]: cmd=touch {}/{item}", root(host)));
+    let of_h2 = undo("h2").expect("a step");
+    assert_eq!(of_h2, [back("h2").as_slice(), &["Log in [command]: (hidden)".to_owned()]].concat());
+    let of_h1 = undo("h1").expect("a step");
+    let tell = of_h1.get(2).expect("a third task");
+    assert!(tell.starts_with("Tell [command]: cmd=echo {{ switched.rc }} (not known yet: "), "{tell}");
+    let rollback = run.kinds().find_map(|kind| match kind {
+        EventKind::RollbackPlanned { host, tasks, .. } if host == "h2" => Some(tasks.clone()),
+        _ => None,
+    });
+    assert_eq!(rollback, Some(vec![format!("Report [command]: cmd=touch {}/h2", root("h2"))]));
+}
+
+#[tokio::test]
 async fn row_36_a_plan_names_hosts_that_are_sick_and_fails_where_they_are_too_many() {
     let text = "- hosts: all
   gather_facts: false

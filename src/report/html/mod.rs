@@ -197,6 +197,7 @@ mod tests {
             handler: false,
             mutating: true,
             digest: String::new(),
+            undo: Vec::new(),
         };
         let diff = vec![Diff { object: hostile(), before: hostile(), after: hostile() + "\nx" }];
         let kinds = vec![

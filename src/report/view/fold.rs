@@ -53,6 +53,7 @@ impl RunView {
             EventKind::HostConnected { .. }
             | EventKind::HostChanged { .. }
             | EventKind::TxnOpened { .. }
+            | EventKind::RollbackPlanned { .. }
             | EventKind::Probed { .. } => self.host_event(event),
             EventKind::RehearsalStarted { .. } | EventKind::Rehearsed { .. } => self.rehearsal(event),
             EventKind::PlayLimits { .. }
@@ -184,6 +185,9 @@ impl RunView {
                     let of = |rehearsal: &&mut RehearsalView| rehearsal.host == *host && rehearsal.ended;
                     self.rehearsals.iter_mut().filter(of).for_each(|rehearsal| rehearsal.again = true);
                 }
+            }
+            EventKind::RollbackPlanned { host, play, tasks } => {
+                self.host(host).would_roll_back.extend(tasks.iter().map(|task| (*play, task.clone())));
             }
             EventKind::TxnOpened { host, txn, .. } => self.host(host).txns.push(txn.clone()),
             EventKind::Probed { play: _, host, probe, phase, verdict, evidence } => {

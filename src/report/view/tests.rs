@@ -21,6 +21,7 @@ fn info(task: &str) -> StepInfo {
         handler: false,
         mutating: true,
         digest: "d".to_owned(),
+        undo: Vec::new(),
     }
 }
 

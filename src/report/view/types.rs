@@ -125,6 +125,8 @@ pub struct HostView {
     pub txns: Vec<String>,
     /// Its rollback.
     pub rollback: Option<RollbackView>,
+    /// What each play's `rollback:` tasks would do: play, line.
+    pub would_roll_back: Vec<(usize, String)>,
     /// The first failure: task, place, message.
     pub failure: Option<(String, String, String)>,
 }
@@ -258,6 +260,7 @@ impl Default for HostView {
             rounds: Vec::new(),
             txns: Vec::new(),
             rollback: None,
+            would_roll_back: Vec::new(),
             failure: None,
         }
     }
