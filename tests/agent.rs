@@ -142,9 +142,10 @@ async fn an_ordinary_user_keeps_it_at_home_and_root_by_sudo_in_its_own_place() {
         return;
     }
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let sshd = sudo_sshd("ops ALL=(ALL) NOPASSWD: ALL\n", "");
+    let sshd = sudo_sshd("Defaults:nobody log_input\nops ALL=(ALL) NOPASSWD: ALL\n", "");
     let host = host(&sshd, "ops", None);
     let mine = host.open(&RunAs::Login).await.unwrap();
+    assert_eq!(mine.sudo_records, None, "sudo has not started it");
     let home = sshd.directory().join("home/.local/state/rollgate");
     assert_eq!(mine.uid, 4242);
     assert!(Path::new(&mine.path).starts_with(&home), "{mine:?}");
@@ -153,6 +154,7 @@ async fn an_ordinary_user_keeps_it_at_home_and_root_by_sudo_in_its_own_place() {
 
     let roots = host.open(&root()).await.unwrap();
     assert_eq!(roots.uid, 0);
+    assert_eq!(roots.sudo_records.as_deref(), Some("/etc/sudoers: Defaults:nobody log_input"));
     assert!(roots.path.starts_with("/var/lib/rollgate/agent/"), "{roots:?}");
     let modes = "stat -c '%u %a' /var/lib/rollgate /var/lib/rollgate/agent /var/lib/rollgate/agent/* \
                  /var/lib/rollgate/agent/*/rollgate-agent; pwd";
@@ -179,8 +181,8 @@ fn no_sudo(test: &str) -> bool {
 /// A server whose sudo has these rules alone.
 fn sudo_sshd(rules: &str, setup: &str) -> Sshd {
     let setup = format!(
-        "cat > /tmp/sudoers.$$ <<'EOF'\nDefaults use_pty\nroot ALL=(ALL:ALL) ALL\n{rules}EOF\nchmod 440 /tmp/sudoers.$$\n\
-         mount --bind /tmp/sudoers.$$ /etc/sudoers\nrm /tmp/sudoers.$$\n{setup}"
+        "rules=$(mktemp)\ncat > $rules <<'EOF'\nDefaults use_pty\nroot ALL=(ALL:ALL) ALL\n{rules}EOF\nchmod 440 $rules\n\
+         mount --bind $rules /etc/sudoers\nrm $rules\n{setup}"
     );
     Sshd::start(&Options { setup, ..Options::default() })
 }

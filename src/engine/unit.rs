@@ -126,6 +126,11 @@ impl Unit {
                 ));
             }
         }
+        if let Some(line) = &welcome.sudo_records {
+            self.warn(format!(
+                "sudo may record all that is sent to this host, secrets too ({line}); docs/ssh.md says how to exempt a user."
+            ));
+        }
         self.welcomes.insert(run_as.clone(), welcome.clone());
         Ok(welcome)
     }

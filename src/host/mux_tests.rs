@@ -93,6 +93,7 @@ fn hello_back() -> FromAgent {
         clock_ms: 0,
         generation: 0,
         open_txn: None,
+        sudo_records: None,
     })
 }
 

@@ -88,6 +88,9 @@ pub struct Welcome {
     pub generation: u64,
     /// Id and run of a transaction still open from another run, if any.
     pub open_txn: Option<(String, String)>,
+    /// The line of sudoers by which sudo may record this conversation, where sudo started this agent (S3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo_records: Option<String>,
 }
 
 /// One piece of work.

@@ -1,8 +1,8 @@
 //! The agent behind the channel: its state directory, and what it answers to each call.
 
-use super::blobs;
 use super::control::Control;
 use super::turn::Turns;
+use super::{blobs, sudo_log};
 use crate::guard::{self, Holder};
 use crate::modules::{CheckClass, spec};
 use crate::protocol::{
@@ -204,6 +204,7 @@ pub(super) fn greeting(path: &Path) -> Welcome {
         clock_ms: now_ms(),
         generation: 0,
         open_txn: None,
+        sudo_records: std::env::var_os("SUDO_USER").and_then(|_| sudo_log::recording(Path::new("/etc"))),
     }
 }
 

@@ -6,6 +6,7 @@ mod control;
 mod process;
 mod requests;
 mod stdio;
+mod sudo_log;
 mod task;
 mod turn;
 mod writer;

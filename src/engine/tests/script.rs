@@ -278,6 +278,7 @@ impl Host for ScriptHost {
             clock_ms: 0,
             generation: self.state().generation,
             open_txn: None,
+            sudo_records: None,
         })
     }
 
