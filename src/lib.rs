@@ -6,6 +6,7 @@ pub mod config;
 mod crash;
 pub mod engine;
 pub mod error;
+mod fault;
 pub mod host;
 pub mod inventory;
 pub mod journal;

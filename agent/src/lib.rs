@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod facts;
+mod fault;
 pub mod files;
 pub mod guard;
 pub mod http;

@@ -10,12 +10,30 @@ mod tests {
     use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, Progress, TxnOpen};
     use rollgate_agent::serve::Control;
     use rollgate_agent::undo::{Accounts, Recorder, Transaction};
+    use rustix::process::{Pid, Signal, kill_process};
     use serde_json::json;
     use std::cell::RefCell;
 
     fn open(txn: &str, run: &str, generation: u64) -> Call {
         let (txn, run) = (txn.to_owned(), run.to_owned());
         Call::TxnOpen(TxnOpen { txn, run, host: "h".into(), play: "p".into(), generation, rollback: Vec::new() })
+    }
+
+    /// A process that nobody else ends: what a killed agent had started is not looked for.
+    struct Ended(Pid);
+
+    impl Ended {
+        /// The one that writes its number into a pipe.
+        fn reading(fifo: &std::path::Path) -> Self {
+            let number = fs_err::read_to_string(fifo).unwrap();
+            Self(Pid::from_raw(number.trim().parse().unwrap()).unwrap())
+        }
+    }
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _gone = kill_process(self.0, Signal::KILL);
+        }
     }
 
     /// A shell command that appends a word to a file.
@@ -308,11 +326,11 @@ mod tests {
         copy.step = Some(step(1));
         assert!(channel.task(copy).unwrap().recorded);
         // The second step is in the middle of its validation when the agent dies.
-        let validate = format!("sh -c 'echo > {}; sleep 1000' %s", fifo.display());
+        let validate = format!("sh -c 'echo $$ > {}; exec sleep 1000' %s", fifo.display());
         let mut second = task("copy", json!({"dest": file, "content": "later", "validate": validate}));
         second.step = Some(step(2));
         channel.request(Call::Task(second));
-        fs_err::read(&fifo).unwrap();
+        let _validating = Ended::reading(&fifo);
         assert_eq!(fs_err::read_dir(root.path()).unwrap().count(), 3, "the new file is staged beside the old one");
         channel.child.kill().unwrap();
         channel.child.wait().unwrap();

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     clock::millis,
+    fault,
     host::{HostError, RunAs},
     journal::{EventKind, StepId, StepInfo, StepStatus},
 };
@@ -207,9 +208,12 @@ impl Unit {
                 (Call::Task(task), module, critical)
             }
         };
-        let how = CallPlan::whole(&run_as, limit);
-        let how = if critical { how } else { how.cut_after(self.play.abort_grace()) };
-        match calls::call(&self.run.desk, host.as_ref(), call, how).await {
+        let send = |call| {
+            let how = CallPlan::whole(&run_as, limit);
+            let how = if critical { how } else { how.cut_after(self.play.abort_grace()) };
+            calls::call(&self.run.desk, host.as_ref(), call, how)
+        };
+        match fault::step(call, send).await {
             Ok(Answer::Task(report)) => Done::Report(module, report),
             Ok(Answer::Facts(facts)) => {
                 self.run.world.gathered(&self.name, &facts);

@@ -144,6 +144,7 @@ impl Placement<'_> {
             return Ok(Placed { changed, backup: None });
         }
         let last = self.last();
+        cx.undo.staging(self.path)?;
         let mut staged = Staged::create(self.path)?;
         self.source.write(&mut staged, self.path)?;
         self.validate(&mut staged, &last, cx)?;

@@ -1,8 +1,9 @@
 //! A transaction's records put in order: what each step did, and which parts of a revert are done.
 
-use super::record::{Object, Part, Record, State};
+use super::record::{Object, Part, Record, State, path_of};
 use crate::protocol::{BundledTask, ModuleCall, RevertedStep, Step};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Everything that the log says.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub(super) struct History {
     pub(super) done: BTreeSet<Part>,
     /// The same, for people, in the order done.
     pub(super) told: Vec<RevertedStep>,
+    /// Directories in which a temporary file may have been left.
+    pub(super) staged: BTreeSet<PathBuf>,
 }
 
 /// What one step did.
@@ -61,6 +64,9 @@ impl History {
         for record in records {
             history.take(record);
         }
+        // One that was about to begin, and did not: there is nothing of it to undo.
+        let began = |past: &Past| !past.before.is_empty() || !past.step.undo.is_empty() || past.step.handler.is_some();
+        history.steps.retain(began);
         history
     }
 
@@ -72,6 +78,9 @@ impl History {
                 self.steps.push(Past { step, again, before: Vec::new(), after: BTreeMap::new(), end: None });
             }
             Record::Pre { step, object, state, shared, intended } => {
+                if let Object::Path(path) = &object {
+                    self.staged.extend(path_of(path).parent().map(Path::to_owned));
+                }
                 if let Some(past) = self.step(step) {
                     past.before.push(Before { object, state, shared, intended });
                 }
@@ -85,6 +94,9 @@ impl History {
                 if let Some(past) = self.step(step) {
                     past.end = Some((changed, failed));
                 }
+            }
+            Record::Staging { directory, .. } => {
+                self.staged.insert(path_of(&directory));
             }
             Record::Reverting => {}
             Record::Undone { part, what, changed } => {

@@ -4,10 +4,13 @@ use similar::DiffOp;
 use similar::algorithms::{Capture, Replace, myers};
 
 /// Undoes the change from `before` to `ours` in `now`, line by line, and leaves every other line. Nothing happens where
-/// it is undone already. None where a line that we changed has been changed again by somebody: nobody can say what it
-/// should be.
+/// it is undone already. None where a line that we changed has been changed again by somebody, or where the file ends in
+/// the middle of what was there: nobody can say what it should be.
 #[must_use]
 pub fn take_back(before: &[u8], ours: &[u8], now: &[u8]) -> Option<Vec<u8>> {
+    if now != before && now != ours && (torn(before, now) || torn(ours, now)) {
+        return None;
+    }
     let (before, base, found) = (lines(before), lines(ours), lines(now));
     let undo = Edits::between(&base, &before);
     let theirs = Edits::between(&base, &found);
@@ -32,6 +35,12 @@ pub fn take_back(before: &[u8], ours: &[u8], now: &[u8]) -> Option<Vec<u8>> {
 #[must_use]
 pub fn taken_back(before: &[u8], ours: &[u8], now: &[u8]) -> bool {
     take_back(before, ours, now).is_some_and(|text| text == now)
+}
+
+/// Whether `found` is no more than the beginning of `whole`, and ends inside a line or before the first: what a lost write
+/// leaves, and no edit of lines.
+fn torn(whole: &[u8], found: &[u8]) -> bool {
+    found.len() < whole.len() && whole.starts_with(found) && !found.ends_with(b"\n")
 }
 
 fn lines(text: &[u8]) -> Vec<&[u8]> {
@@ -111,6 +120,15 @@ mod tests {
     #[test]
     fn our_line_changed_again_by_somebody_cannot_be_taken_back() {
         assert_eq!(back("x=1\n", "x=2\n", "x=3\n"), None);
+    }
+
+    #[test]
+    fn a_file_cut_inside_a_line_is_not_an_edit() {
+        for now in ["", "a:", "a:1", "a:1\nb", "a:1\nours:"] {
+            assert_eq!(back("a:1\nb:2\n", "a:1\nours:3\nb:2\n", now), None, "{now:?}");
+        }
+        assert_eq!(back("a:1\nb:2\n", "a:1\nours:3\nb:2\n", "a:1\n").as_deref(), Some("a:1\n"));
+        assert_eq!(back("", "ours\n", "").as_deref(), Some(""));
     }
 
     fn text() -> impl Strategy<Value = String> {

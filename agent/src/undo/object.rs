@@ -7,7 +7,9 @@ use super::lines::take_back;
 use super::record::{Object, State, path_of};
 use super::txn::Transaction;
 use super::unit::{restore_enablement, systemctl, unit_state};
-use crate::files::{Final, Kind, PathState, Restored, Staged, fingerprint, open_parent, read_file, restore};
+use crate::files::{
+    Final, Kind, PathState, Restored, Staged, copy_digesting, fingerprint, open_parent, read_file, restore,
+};
 use crate::serve::Control;
 use std::path::{Path, PathBuf};
 
@@ -118,8 +120,8 @@ impl Place<'_> {
         let left = left.and_then(|left| left.sha256.clone()).or_else(|| before.intended.clone());
         let is_text = |state: &PathState| matches!(state.kind, Kind::File | Kind::Absent);
         let (Some(left), true, Kind::File) = (left, is_text(state), now.kind) else { return Ok(None) };
-        let was = self.bytes_of(state).map(fs_err::read).transpose()?.unwrap_or_default();
-        let ours = fs_err::read(self.transaction.blob(&left))?;
+        let was = state.sha256.as_deref().map(|sha256| self.transaction.bytes(sha256)).transpose()?.unwrap_or_default();
+        let ours = self.transaction.bytes(&left)?;
         let found = read_file(path)?;
         let Some(text) = take_back(&was, &ours, &found) else { return Ok(None) };
         if text == found {
@@ -141,7 +143,7 @@ impl Place<'_> {
         state.sha256.as_ref().map(|sha256| self.transaction.blob(sha256))
     }
 
-    /// Copies a file's bytes into the record, under the name of `path`.
+    /// Copies a file's bytes, which must be those of `state`, into the record, under the name of `path`.
     fn set_aside(
         &self,
         folder: &str,
@@ -156,7 +158,10 @@ impl Place<'_> {
         let place = directory.join(format!("{name}.{}", sha256.get(..12).unwrap_or(sha256)));
         let mut staged = Staged::create(&place)?;
         let mut source = fs_err::File::open(from)?;
-        std::io::copy(&mut source, staged.file())?;
+        let (_, found) = copy_digesting(&mut source, Some(staged.file()))?;
+        if found != sha256 {
+            return Err(UndoError::Other(format!("{} has another digest than it should have", from.display())));
+        }
         staged.commit(&Final { mode: 0o600, uid: None, gid: None, xattrs: None })?;
         Ok(Some(place))
     }

@@ -124,6 +124,13 @@ pub enum Record {
         /// It was not as it should be before.
         changed: bool,
     },
+    /// A step is about to put a temporary file into a directory, beside what it may change there.
+    Staging {
+        /// The step's position.
+        step: u64,
+        /// The directory, in the form of [`path_text`].
+        directory: String,
+    },
 }
 
 /// A part of a revert, done once.

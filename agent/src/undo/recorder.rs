@@ -113,6 +113,19 @@ impl Recorder {
         self.0.as_mut().map_or(Ok(()), |active| active.write(Vec::new()))
     }
 
+    /// Writes that a temporary file is about to be put beside this path: one that an agent leaves when it is killed is
+    /// removed by a revert, also where nothing has been changed yet.
+    ///
+    /// # Errors
+    /// [`UndoError`].
+    pub fn staging(&mut self, path: &Path) -> Result<(), UndoError> {
+        self.0.as_mut().map_or(Ok(()), |active| {
+            let path = own_name(path)?;
+            let directory = path_text(path.parent().unwrap_or(&path));
+            active.write(vec![Record::Staging { step: active.step.seq, directory }])
+        })
+    }
+
     /// Records a path: existence, type, bytes, owner, mode, extended attributes. A directory without what is in it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Running a bundled task: `undo:`, `rollback:` and handlers, without the controller and without a record of their own.
 
 use super::UndoError;
+use super::unit::systemctl;
 use crate::modules::{Context, build};
 use crate::protocol::{BundledTask, Change, Mode};
 use crate::serve::Control;
@@ -17,8 +18,20 @@ pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Contro
     let mut cx = Context::new(Mode::Apply, state_dir);
     cx.environment.clone_from(&task.environment);
     cx.control = control.quiet().within(task.timeout_ms.map_or(LONGEST, Duration::from_millis));
+    if let Some(unit) = starts(task) {
+        // The run and its undoing restart a service more often in a minute than its limit of starts may allow. That limit
+        // is for services that crash. Where it cannot be reset, the start itself says why.
+        let _not_loaded = systemctl(&["reset-failed", "--", unit], control);
+    }
     let report = module.apply(&mut cx).map_err(|error| failed(error.to_string()))?;
     let Some(reason) = report.failed else { return Ok(report.change == Change::Changed) };
     let said = report.data.get("stderr").and_then(|text| text.as_str()).unwrap_or_default();
     Err(failed(if said.is_empty() { reason } else { format!("{reason}: {said}") }))
+}
+
+/// The unit that a task starts.
+fn starts(task: &BundledTask) -> Option<&str> {
+    let value = |name: &str| task.call.params.get(name).and_then(|value| value.as_str());
+    let is_systemd = matches!(task.call.module.as_str(), "systemd" | "systemd_service");
+    if is_systemd && matches!(value("state"), Some("started" | "restarted")) { value("name") } else { None }
 }

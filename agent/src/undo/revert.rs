@@ -10,6 +10,7 @@ use super::rerun::run_bundled;
 use super::txn::{KEPT_MS, Transaction};
 use super::unit::{UnitState, restore_enablement, systemctl, unit_state};
 use super::{Generation, UndoError, now_ms};
+use crate::fault;
 use crate::protocol::{BundledTask, RevertReport, RevertedStep};
 use crate::serve::Control;
 use std::path::Path;
@@ -70,6 +71,8 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
         )));
     }
     transaction.set_standing(TxnState::Reverting, None)?;
+    // Temporary files that a killed agent left.
+    history.staged.iter().for_each(|directory| crate::files::sweep(directory));
     if history.steps.is_empty() {
         transaction.set_standing(TxnState::Reverted, Some(now_ms() + KEPT_MS))?;
         return Ok(RevertReport { done: Vec::new(), failed: None, drifted: Vec::new(), no_op: true });
@@ -80,6 +83,7 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
         history: &history,
         log,
         report: RevertReport { done: Vec::new(), failed: None, drifted: Vec::new(), no_op: false },
+        visited: 0,
     };
     reverting.log.append(&[Record::Reverting])?;
     if reverting.run()? {
@@ -94,6 +98,8 @@ struct Reverting<'a> {
     history: &'a History,
     log: Log,
     report: RevertReport,
+    /// Parts come to so far, done before or not.
+    visited: u64,
 }
 
 /// Whether to go on.
@@ -101,7 +107,6 @@ type Go = bool;
 
 impl Reverting<'_> {
     fn run(&mut self) -> Result<Go, UndoError> {
-        self.sweep();
         for past in self.history.steps.iter().rev() {
             if !self.objects(past)? || self.must_wait(past) || !self.undo_tasks(past)? {
                 return Ok(false);
@@ -114,34 +119,18 @@ impl Reverting<'_> {
         Ok(self.handlers()? && self.units()? && self.rollback_tasks()?)
     }
 
-    /// Removes temporary files that a killed agent left beside recorded paths.
-    fn sweep(&self) {
-        let directories: std::collections::BTreeSet<_> = self
-            .history
-            .steps
-            .iter()
-            .flat_map(|past| &past.before)
-            .filter_map(|before| match &before.object {
-                Object::Path(path) => path_of(path).parent().map(Path::to_owned),
-                _ => None,
-            })
-            .collect();
-        for directory in directories {
-            crate::files::sweep(&directory);
-        }
-    }
-
     fn objects(&mut self, past: &Past) -> Result<Go, UndoError> {
         let place =
             Place { transaction: self.transaction, accounts: &self.request.accounts, control: &self.request.control };
         for (index, before) in past.before.iter().enumerate().rev() {
             let part = Part::Object { step: past.step.seq, index };
+            let fault = self.visit(1);
             if self.history.done.contains(&part) {
                 continue;
             }
             let what = format!("restore {}", before.object);
             let seq = Some(past.step.seq);
-            match attempts(|| place.put_back(before, past.after.get(&before.object))) {
+            match attempts(&fault, || place.put_back(before, past.after.get(&before.object))) {
                 Ok(Outcome::Already) => self.done(part, seq, what, false)?,
                 Ok(Outcome::Restored(how)) => self.done(part, seq, format!("{what}{how}"), true)?,
                 Ok(Outcome::NotEmpty) => {
@@ -205,10 +194,11 @@ impl Reverting<'_> {
     }
 
     fn task(&mut self, part: Part, seq: Option<u64>, what: String, task: &BundledTask) -> Result<Go, UndoError> {
+        let fault = self.visit(1);
         if self.history.done.contains(&part) {
             return Ok(true);
         }
-        match attempts(|| run_bundled(task, self.request.state_dir, &self.request.control)) {
+        match attempts(&fault, || run_bundled(task, self.request.state_dir, &self.request.control)) {
             Ok(changed) => {
                 self.done(part, seq, what, changed)?;
                 Ok(true)
@@ -247,7 +237,8 @@ impl Reverting<'_> {
             .collect();
         let mut touched = std::collections::BTreeSet::new();
         let control = self.request.control.clone();
-        let result = attempts(|| {
+        let fault = self.visit(units.len() as u64);
+        let result = attempts(&fault, || {
             for (name, before) in &units {
                 if restore_enablement(name, before, &control)? {
                     touched.insert(name.clone());
@@ -274,6 +265,13 @@ impl Reverting<'_> {
             self.done(Part::Unit { name }, None, what, changed)?;
         }
         Ok(true)
+    }
+
+    /// Comes to the next parts, as many as are tried as one.
+    fn visit(&mut self, parts: u64) -> fault::Undo {
+        let first = self.visited + 1;
+        self.visited += parts;
+        fault::undo(self.request.state_dir, first..=self.visited)
     }
 
     fn done(&mut self, part: Part, seq: Option<u64>, what: String, changed: bool) -> Result<(), UndoError> {
@@ -305,7 +303,8 @@ fn switch(names: &[&str], run: bool, control: &Control) -> Result<(), UndoError>
     systemctl(&[&[if run { "start" } else { "stop" }, "--"], names].concat(), control)
 }
 
-fn attempts<T>(mut attempt: impl FnMut() -> Result<T, UndoError>) -> Result<T, UndoError> {
+fn attempts<T>(fault: &fault::Undo, mut attempt: impl FnMut() -> Result<T, UndoError>) -> Result<T, UndoError> {
+    let mut attempt = || fault.around(&mut attempt);
     for wait in WAITS {
         if let Ok(done) = attempt() {
             return Ok(done);

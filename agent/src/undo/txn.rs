@@ -225,6 +225,22 @@ impl Transaction {
         self.dir.join("blobs").join(sha256)
     }
 
+    /// The recorded bytes of this digest, which they must have.
+    ///
+    /// # Errors
+    /// [`UndoError`] if they cannot be read or are damaged.
+    pub fn bytes(&self, sha256: &str) -> Result<Vec<u8>, UndoError> {
+        let path = self.blob(sha256);
+        let bytes = fs_err::read(&path)?;
+        if digest(&bytes) != sha256 {
+            return Err(UndoError::Other(format!(
+                "recorded bytes are damaged: {} has another digest than its name",
+                path.display()
+            )));
+        }
+        Ok(bytes)
+    }
+
     /// Keeps the change: the record may be pruned after `keep_undo_s` seconds, at once for 0.
     ///
     /// # Errors

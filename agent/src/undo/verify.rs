@@ -52,13 +52,12 @@ fn only_others_lines(
     let path = path_of(path);
     let now = crate::files::fingerprint(&path)?;
     let Some(left) = left.sha256.as_ref().filter(|_| now.kind == Kind::File) else { return Ok(false) };
-    let before = was.sha256.as_ref().map(|sha256| fs_err::read(transaction.blob(sha256))).transpose()?;
+    let before = was.sha256.as_ref().map(|sha256| transaction.bytes(sha256)).transpose()?;
     // What a later step wrote there as a whole has no lines of ours to compare, and no bytes in the record.
-    let ours = match fs_err::read(transaction.blob(left)) {
-        Ok(ours) => ours,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
+    if !transaction.blob(left).exists() {
+        return Ok(false);
+    }
+    let ours = transaction.bytes(left)?;
     Ok(taken_back(&before.unwrap_or_default(), &ours, &crate::files::read_file(&path)?))
 }
 

@@ -1,0 +1,75 @@
+//! Faults on purpose, in debug builds only: a part of a revert that goes wrong, for the tests that inject a fault at every
+//! part of one.
+//!
+//! A file `fault` in the state directory says `undo:K:MODE`: the K-th part of a revert, whoever reverts, as long as the
+//! file is there. `fail-before`: it is not done, and has failed. `fail-after`: it is done, and has failed. `repeat`: it is
+//! done twice, and what the second time says counts.
+
+#[cfg(not(debug_assertions))]
+pub(crate) use off::{Undo, undo};
+#[cfg(debug_assertions)]
+pub(crate) use on::{Undo, undo};
+
+#[cfg(debug_assertions)]
+mod on {
+    use crate::undo::UndoError;
+    use std::ops::RangeInclusive;
+    use std::path::Path;
+
+    /// The fault that a part of a revert is to meet.
+    pub(crate) enum Undo {
+        None,
+        FailBefore,
+        FailAfter,
+        Repeat,
+    }
+
+    /// The fault of the parts with these numbers, from 1.
+    pub(crate) fn undo(state_dir: &Path, numbers: RangeInclusive<u64>) -> Undo {
+        let Ok(text) = fs_err::read_to_string(state_dir.join("fault")) else { return Undo::None };
+        let words: Vec<&str> = text.trim().split(':').collect();
+        match words[..] {
+            ["undo", number, fault] if number.parse().is_ok_and(|number| numbers.contains(&number)) => match fault {
+                "fail-before" => Undo::FailBefore,
+                "fail-after" => Undo::FailAfter,
+                "repeat" => Undo::Repeat,
+                _ => Undo::None,
+            },
+            _ => Undo::None,
+        }
+    }
+
+    impl Undo {
+        /// Does a part, and meets the fault.
+        pub(crate) fn around<T>(&self, part: &mut impl FnMut() -> Result<T, UndoError>) -> Result<T, UndoError> {
+            let failed = || UndoError::Other("a fault on purpose".to_owned());
+            match self {
+                Self::None => part(),
+                Self::FailBefore => Err(failed()),
+                Self::FailAfter => part().and_then(|_| Err(failed())),
+                Self::Repeat => part().and_then(|_| part()),
+            }
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod off {
+    use crate::undo::UndoError;
+    use std::ops::RangeInclusive;
+    use std::path::Path;
+
+    /// No fault.
+    pub(crate) struct Undo;
+
+    pub(crate) fn undo(_state_dir: &Path, _numbers: RangeInclusive<u64>) -> Undo {
+        Undo
+    }
+
+    impl Undo {
+        /// Does a part.
+        pub(crate) fn around<T>(&self, part: &mut impl FnMut() -> Result<T, UndoError>) -> Result<T, UndoError> {
+            part()
+        }
+    }
+}
