@@ -44,6 +44,9 @@ integration_suites() {
   return 0
 }
 
+# left_over DIRECTORY: the processes that know the directory, one a line; see left-over.sh.
+left_over() { env -u TMPDIR bash scripts/lib/left-over.sh <<<"$1"; }
+
 check_shell_syntax() {
   local f rc=0
   for f in scripts/test scripts/demo scripts/lib/*.sh .ci/run tests/lab/lab bench/*/run; do
