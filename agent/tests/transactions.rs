@@ -101,7 +101,9 @@ mod tests {
         let other = agent(sandbox.state.path(), "run2");
         fenced(other.answer(&Call::Task(late), &Control::default(), &|_| {}).map(report));
         sandbox.step_with("copy", copy.clone(), |step| step.seq = 9).unwrap();
-        fenced(sandbox.step_with("file", json!({"path": file, "state": "absent"}), |step| step.seq = 9));
+        // That one has been run, and may have changed something: a refusal would say that nothing has.
+        let again = sandbox.step_with("file", json!({"path": file, "state": "absent"}), |step| step.seq = 9);
+        assert_eq!(again.unwrap_err().kind, AgentErrorKind::Internal);
         sandbox.revert();
         fenced(sandbox.step_with("copy", copy, |_| {}));
         assert_eq!(sandbox.read("file"), "0");

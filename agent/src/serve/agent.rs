@@ -229,6 +229,7 @@ fn changes(call: &Call) -> bool {
 pub(super) fn record_error(error: UndoError) -> AgentError {
     let kind = match &error {
         UndoError::Fenced(_) | UndoError::NoTransaction(_) => AgentErrorKind::Fenced,
+        UndoError::Repeated(_) => AgentErrorKind::Internal,
         UndoError::Io(_) | UndoError::File(_) | UndoError::Other(_) => AgentErrorKind::Record,
     };
     AgentError { kind, message: error.to_string() }

@@ -14,6 +14,9 @@ pub enum UndoError {
     /// A lower generation, another run's open transaction, or a lock that another holds.
     #[error("{0}")]
     Fenced(String),
+    /// A step that has been run already: what came of it then is not known to whoever asks again.
+    #[error("{0}")]
+    Repeated(String),
     /// There is no such transaction on this host.
     #[error("there is no transaction {0} on this host")]
     NoTransaction(String),

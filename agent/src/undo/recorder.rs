@@ -59,7 +59,7 @@ impl Recorder {
         let (log, records) = transaction.log()?;
         let used = |record: &Record| matches!(record, Record::Begin { step: begun, .. } if begun.seq == step.seq);
         if records.iter().any(used) {
-            return Err(UndoError::Fenced(format!(
+            return Err(UndoError::Repeated(format!(
                 "step {} of transaction {} has been run already",
                 step.seq, step.txn
             )));
