@@ -109,6 +109,23 @@ fn row_5_a_host_that_loses_power_comes_back_as_it_was_before_docker_starts() {
 }
 
 #[test]
+fn an_undoing_starts_a_service_whose_limit_of_starts_is_used_up() {
+    let Some(lab) = Lab::with("start-limit", &["h1"]) else { return };
+    let settings = lab.ssh("h1", &format!("cat {SETTINGS}"));
+    let path = lab.install_agent("h1");
+    let mut agent = changed(&lab, "h1", &path, LONG);
+    lab.ssh("h1", "sudo timeout 60 sh -c 'while systemctl restart docker; do :; done' 2>/dev/null");
+    let stuck = lab.ssh("h1", "sudo systemctl start docker 2>&1 || true");
+    assert!(stuck.contains("too often"), "{stuck}");
+    match agent.call(Call::Revert { txn: TXN.to_owned() }).unwrap() {
+        Answer::Revert(report) => assert_eq!(report.failed, None),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(lab.ssh("h1", "systemctl is-active docker"), "active\n");
+    assert_eq!(lab.ssh("h1", &format!("cat {SETTINGS}")), settings);
+}
+
+#[test]
 fn a_confirmed_change_outlives_guard_and_reboot() {
     let Some(lab) = Lab::with("guard-confirm", &["h1"]) else { return };
     let path = lab.install_agent("h1");

@@ -8,10 +8,14 @@ mod faults;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod rollout;
+#[cfg(test)]
+mod sweep;
 #[cfg(test)]
 mod triggers;

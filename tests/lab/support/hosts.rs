@@ -35,6 +35,20 @@ impl Lab {
         Some(lab)
     }
 
+    /// One of the hosts by itself, with runs of its own: what is done to it may go on beside the others.
+    pub(crate) fn only(&self, host: &str) -> Self {
+        Self { hosts: vec![host.to_owned()], inventory: self.inventory.clone(), scratch: tempfile::tempdir().unwrap() }
+    }
+
+    /// Puts the hosts back to pristine, whatever became of them.
+    pub(crate) fn reset(&self) {
+        let hosts: Vec<&str> = self.hosts().collect();
+        script(&[&["reset"], hosts.as_slice()].concat());
+        for host in hosts {
+            self.ssh(host, &format!("sudo mkdir {USED}"));
+        }
+    }
+
     /// A host that no test has used needs no reset.
     fn make_pristine(&self) {
         let used: Vec<&str> = self
@@ -108,15 +122,31 @@ impl Lab {
         script(&[&["fault", host], fault].concat());
     }
 
-    /// Freezes a host until the guard is dropped.
-    pub(crate) fn pause(&self, host: &str) -> Frozen {
-        script(&["pause", host]);
-        Frozen(Some(host.to_owned()))
+    /// Freezes a host until the outage ends.
+    pub(crate) fn pause(&self, host: &str) -> Outage {
+        Outage::begin(host, "pause", "unpause")
+    }
+
+    /// Drops every packet between this machine and a host until the outage ends.
+    pub(crate) fn cut(&self, host: &str) -> Outage {
+        Outage::begin(host, "cut", "heal")
+    }
+
+    /// Runs `command` on a host as root by way of the engine that it runs on: a host that is cut off answers, too.
+    pub(crate) fn inside(&self, host: &str, command: &str) -> String {
+        let containers = script(&["docker", "ps", "--format", "{{.Names}}"]);
+        let name = containers.lines().find(|name| name.ends_with(&format!("-{host}"))).unwrap();
+        script(&["docker", "exec", name, "sh", "-c", command])
     }
 
     /// Starts `rollgate COMMAND` on this test's hosts, in an environment of its own.
     pub(crate) fn start(&self, command: &str, args: &[&str]) -> Running {
         Running::start(&mut self.rollgate(command, args), &self.state_dir())
+    }
+
+    /// As [`Lab::start`], with these variables in its environment.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], command: &str, args: &[&str]) -> Running {
+        Running::start(self.rollgate(command, args).envs(variables.iter().copied()), &self.state_dir())
     }
 
     /// `rollgate COMMAND` on this test's hosts, not started.
@@ -140,23 +170,31 @@ impl Lab {
     }
 }
 
-/// A frozen host.
-pub(crate) struct Frozen(Option<String>);
+/// A host that is out of reach.
+pub(crate) struct Outage {
+    host: String,
+    end: Option<&'static str>,
+}
 
-impl Frozen {
+impl Outage {
+    fn begin(host: &str, begin: &str, end: &'static str) -> Self {
+        script(&[begin, host]);
+        Self { host: host.to_owned(), end: Some(end) }
+    }
+
     /// Lets it go on.
-    pub(crate) fn thaw(mut self) {
-        if let Some(host) = self.0.take() {
-            script(&["unpause", &host]);
+    pub(crate) fn end(mut self) {
+        if let Some(end) = self.end.take() {
+            script(&[end, &self.host]);
         }
     }
 }
 
-impl Drop for Frozen {
+impl Drop for Outage {
     fn drop(&mut self) {
-        if let Some(host) = self.0.take() {
+        if let Some(end) = self.end.take() {
             // A test that failed may have reset the host already.
-            let _ = lab_command(&["unpause", &host]).output();
+            let _ = lab_command(&[end, &self.host]).output();
         }
     }
 }

@@ -41,6 +41,14 @@ impl Outcome {
         format!("{shown}\n{}", self.stderr)
     }
 
+    /// The run's id.
+    pub(crate) fn run_id(&self) -> &str {
+        match self.events.first().map(|event| &event.kind) {
+            Some(EventKind::RunStarted { run, .. }) => run,
+            _ => panic!("the journal has no beginning\n{}", self.account()),
+        }
+    }
+
     /// The hosts at the end.
     pub(crate) fn final_hosts(&self) -> &[FinalHost] {
         match self.events.last().map(|event| &event.kind) {

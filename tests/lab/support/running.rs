@@ -5,6 +5,7 @@ use rollgate::journal::{Event, EventKind};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Lines, Read},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError, Sender},
@@ -81,6 +82,19 @@ impl Running {
         kill_process(self.pid, Signal::KILL).unwrap();
         self.child.wait().unwrap();
         let _ = self.watch.send(());
+    }
+
+    /// Waits for the end of a run that kills itself. False if it came to its end. Its id, where it has said it.
+    pub(crate) fn died(mut self) -> (bool, Option<String>) {
+        let lines: Vec<String> = self.events.by_ref().map(Result::unwrap).collect();
+        let status = self.child.wait().unwrap();
+        let _ = self.watch.send(());
+        let first = lines.first().and_then(|line| serde_json::from_str::<Event>(line).ok());
+        let run = first.and_then(|event| match event.kind {
+            EventKind::RunStarted { run, .. } => Some(run),
+            _ => None,
+        });
+        (status.signal() == Some(Signal::KILL.as_raw()), run)
     }
 
     /// Waits for the end.
