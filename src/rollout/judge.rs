@@ -3,15 +3,15 @@
 use super::{
     evidence::sentence,
     percentile,
+    policy::Policy,
     round::ProbeRules,
     state::ProbeState,
     trigger::TriggerRules,
     verdict::{Evidence, Verdict},
 };
 use crate::{
-    config::Diagnostics,
     journal::ProbePhase,
-    playbook::{Rollout, Scope, TriggerAction},
+    playbook::{Scope, TriggerAction},
 };
 use minijinja::{Value, value::Serde};
 use serde_json::Map;
@@ -19,61 +19,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
-
-/// A stanza's probes and triggers, compiled.
-#[derive(Debug)]
-pub struct Policy {
-    probes: Vec<ProbeRules>,
-    triggers: Vec<TriggerRules>,
-}
-
-impl Policy {
-    /// Compiles; all mistakes at once.
-    pub fn new(rollout: &Rollout) -> Result<Self, Diagnostics> {
-        let mut mistakes = Vec::new();
-        let mut probes = Vec::new();
-        for probe in &rollout.probes {
-            match ProbeRules::new(probe) {
-                Ok(rules) => probes.push(rules),
-                Err(error) => mistakes.push(crate::config::Diagnostic {
-                    message: format!("success_when of probe '{}': {error}", probe.name),
-                    place: probe
-                        .success_when
-                        .as_ref()
-                        .and_then(|t| t.place.clone())
-                        .or_else(|| Some(probe.place.clone())),
-                    label: "an expression over json, status, rc and stdout".to_owned(),
-                    help: None,
-                }),
-            }
-        }
-        let mut triggers = Vec::new();
-        for trigger in &rollout.triggers {
-            match TriggerRules::new(trigger, rollout, &probes) {
-                Ok(rules) => triggers.push(rules),
-                Err(mistake) => mistakes.push(mistake),
-            }
-        }
-        if mistakes.is_empty() { Ok(Self { probes, triggers }) } else { Err(Diagnostics(mistakes)) }
-    }
-
-    /// A probe's rules.
-    pub fn probe(&self, name: &str) -> Option<&ProbeRules> {
-        self.probes.iter().find(|probe| probe.name == name)
-    }
-
-    /// For how many rounds running a trigger's condition must hold.
-    pub fn rounds(&self, trigger: &str) -> Option<u32> {
-        self.triggers.iter().find(|rules| rules.name == trigger).map(|rules| rules.rounds)
-    }
-
-    /// Names in triggers and `success_when` that are variables of a host: to be given to [`Judge::set_variables`] and
-    /// [`ProbeRules::round`].
-    pub fn variables(&self) -> BTreeSet<&str> {
-        let triggers = self.triggers.iter().flat_map(TriggerRules::variables);
-        triggers.chain(self.probes.iter().flat_map(ProbeRules::variables)).collect()
-    }
-}
 
 /// What a round gives rise to.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,13 +2,13 @@
 
 use super::{
     domains::{DomainOf, Domains},
-    judge::Policy,
+    policy::Policy,
     sizes::{batches, speed, tolerance},
     upgraded,
 };
 use crate::playbook::{
     Confirm, OnFailure, OnInconclusive, OnUnreachable, Play, ProbeFrom, ProbeMode, Promote, Rollout, Scope, Size,
-    TriggerAction,
+    Trigger, TriggerAction,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -180,21 +180,39 @@ fn sentences(play: &Play, rollout: &Rollout, resolved: &Resolved, total: usize) 
     }));
     // What cannot be compiled is refused before a run; here it is only not resolved.
     let policy = Policy::new(rollout).ok();
-    lines.extend(rollout.triggers.iter().map(|trigger| {
-        let scope = match trigger.scope {
-            Scope::Host => "on any host",
-            Scope::Batch => "over the batch",
-            Scope::Run => "over the run",
-        };
-        let act = if trigger.mode == ProbeMode::DryRun { "is only reported" } else { action(trigger.action) };
-        let when = trigger.when.value.as_str().unwrap_or_default();
-        let held = match policy.as_ref().and_then(|policy| policy.rounds(&trigger.name)).or(trigger.for_rounds) {
-            Some(rounds) if rounds > 1 => format!(" in {rounds} rounds running"),
-            _ => String::new(),
-        };
-        format!("Trigger “{}”: when {when}{held}, {scope}, {act}.", trigger.name)
-    }));
+    lines.extend(rollout.triggers.iter().map(|trigger| trigger_sentence(trigger, policy.as_ref(), total)));
     lines
+}
+
+/// When a trigger acts, as a number wherever it is one: "at the 3rd consecutive failure".
+fn trigger_sentence(trigger: &Trigger, policy: Option<&Policy>, total: usize) -> String {
+    let scope = match trigger.scope {
+        Scope::Host if total == 1 => "on the host".to_owned(),
+        Scope::Host => format!("on any of {total} hosts"),
+        Scope::Batch => "over the batch".to_owned(),
+        Scope::Run => "over the run".to_owned(),
+    };
+    let act = if trigger.mode == ProbeMode::DryRun { "is only reported" } else { action(trigger.action) };
+    let when = trigger.when.value.as_str().unwrap_or_default();
+    let name = &trigger.name;
+    let rounds = policy.and_then(|policy| policy.rounds(name)).or(trigger.for_rounds);
+    let mut held = match rounds {
+        Some(rounds) if rounds > 1 => format!(" in {rounds} rounds running"),
+        _ => String::new(),
+    };
+    for probe in policy.into_iter().flat_map(|policy| policy.asks_for_all(name)) {
+        let rounds = count(probe.failure_threshold as usize, "round", "rounds");
+        held.push_str(&format!(" (all of {} for {rounds} running)", probe.name));
+    }
+    match policy.and_then(|policy| policy.fires_at(name)).filter(|_| rounds.is_none_or(|rounds| rounds <= 1)) {
+        Some(at) => format!(
+            "Trigger “{name}”: at the {} {} of {} {scope} ({when}), {act}.",
+            ordinal(at.count as usize),
+            at.what,
+            at.probe
+        ),
+        None => format!("Trigger “{name}”: when {when}{held}, {scope}, {act}."),
+    }
 }
 
 /// What stops the run, and what follows.

@@ -8,10 +8,27 @@ use crate::{
     config::Diagnostic,
     playbook::{PROBE_FIELDS, ProbeMode, Rollout, Scope, Trigger, TriggerAction},
 };
-use std::collections::BTreeSet;
+use minijinja::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fields that are one round's raw value: one reading does not fire, it must hold for some rounds.
 const RAW: [&str; 4] = ["json", "status", "rc", "verdict"];
+
+/// Counters that rise one by one.
+const COUNTERS: [(&str, &str); 2] =
+    [("consecutive_failures", "consecutive failure"), ("consecutive_errors", "consecutive error")];
+
+/// The highest threshold that is looked for.
+const MOST: u32 = 1000;
+
+/// Where a counter makes a trigger fire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FiresAt {
+    pub(super) probe: String,
+    /// `consecutive failure`.
+    pub(super) what: &'static str,
+    pub(super) count: u32,
+}
 
 /// A trigger.
 #[derive(Debug)]
@@ -73,6 +90,21 @@ impl TriggerRules {
             || probes.iter().any(|probe| probe.dry_run && named.contains(&probe.name));
         let (scope, action) = (trigger.scope, trigger.action);
         Ok(Self { name: trigger.name.clone(), when, scope, action, dry_run, probes: named, counted, rounds })
+    }
+
+    /// At which count it fires, if its condition is over one counter of one probe and nothing else: told by counting up,
+    /// however the condition is written.
+    pub(super) fn fires_at(&self) -> Option<FiresAt> {
+        let [path] = self.when.paths().iter().collect::<Vec<_>>()[..] else { return None };
+        let (probe, field) = path.split_once('.')?;
+        let what = COUNTERS.iter().find(|(counter, _)| *counter == field)?.1;
+        let holds = |count: &u32| {
+            let counted = Value::from(BTreeMap::from([(field, *count)]));
+            self.when.holds(&Value::from(BTreeMap::from([(probe, counted)]))) == Ok(true)
+        };
+        let count = (0..=MOST).find(holds).filter(|count| *count > 0)?;
+        // A condition that does not go on to hold is no threshold.
+        (count..=count + 3).all(|count| holds(&count)).then(|| FiresAt { probe: probe.to_owned(), what, count })
     }
 
     /// Names in the condition that are variables of the host.

@@ -159,3 +159,33 @@ async fn what_answers_the_controller_badly_puts_the_host_back_and_what_cannot_be
     assert!(run.kinds().any(|kind| matches!(kind, EventKind::Paused { cause: StopCause::Inconclusive { .. } })));
     assert_eq!(states(&run), [RolledBack, NeverStarted], "when nobody has answered");
 }
+
+#[tokio::test(start_paused = true)]
+async fn triggers_say_at_which_number_they_act() {
+    let stanza = "    batches: [1]
+    triggers:
+      - { name: plain, when: alive.consecutive_failures >= 3 }
+      - { name: more, when: alive.consecutive_failures > 4, scope: batch, action: pause }
+      - { name: turned, when: 2 <= alive.consecutive_errors, mode: dry_run }
+      - { name: every, when: alive.all_unhealthy }
+      - { name: raw, when: alive.rc == 7 }
+      - { name: both, when: alive.consecutive_failures >= 2 and alive.rc == 7 }";
+    let run = rollout(stanza, &[good(), good()]).await;
+    let lines: Vec<String> = resolved(&run).into_iter().filter(|line| line.starts_with("Trigger")).collect();
+    assert_eq!(
+        lines,
+        [
+            "Trigger “plain”: at the 3rd consecutive failure of alive on any of 2 hosts (alive.consecutive_failures >= 3), \
+             the batch is aborted.",
+            "Trigger “more”: at the 5th consecutive failure of alive over the batch (alive.consecutive_failures > 4), the run \
+             pauses.",
+            "Trigger “turned”: at the 2nd consecutive error of alive on any of 2 hosts (2 <= alive.consecutive_errors), is \
+             only reported.",
+            "Trigger “every”: when alive.all_unhealthy (all of alive for 3 rounds running), on any of 2 hosts, the batch is \
+             aborted.",
+            "Trigger “raw”: when alive.rc == 7 in 3 rounds running, on any of 2 hosts, the batch is aborted.",
+            "Trigger “both”: when alive.consecutive_failures >= 2 and alive.rc == 7 in 3 rounds running, on any of 2 hosts, \
+             the batch is aborted.",
+        ]
+    );
+}
