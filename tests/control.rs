@@ -2,6 +2,9 @@
 //! failure matrix).
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
+#[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod fleet;
 #[path = "support/sshd.rs"]
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod sshd;
@@ -9,41 +12,14 @@ mod sshd;
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod transcript;
 
-use rollgate::journal::{EventKind, HostState, Reader, StopCause};
-use sshd::{Options, Sshd, missing};
-use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
-};
-use transcript::Place;
+use fleet::{Fleet, Running};
+use rollgate::journal::{EventKind, HostState, StopCause};
+use sshd::missing;
+use std::process::Stdio;
 
-const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
-
-/// Three hosts behind one sshd. Each changes its file, says so, and waits for a gate to open.
-struct Fleet {
-    sshd: Sshd,
-    place: Place,
-}
-
-impl Fleet {
-    fn new(stanza: &str) -> Self {
-        let sshd = Sshd::start(&Options::default());
-        let place = Place::new();
-        let base = place.path().display().to_string();
-        let mut inventory = format!(
-            "[all:vars]\nansible_host=127.0.0.1\nansible_user=root\nansible_port={}\nansible_ssh_private_key_file={}\n\
-             gate={base}/gate\n[fleet]\n",
-            sshd.port(),
-            sshd.key().display()
-        );
-        for host in HOSTS {
-            fs_err::create_dir(place.path().join(host)).unwrap();
-            place.file(&format!("{host}/conf"), "mode=old\n");
-            inventory.push_str(&format!("{host} root={base}/{host} rollgate_state_dir={base}/{host}.state\n"));
-        }
-        place.file("hosts.ini", &inventory);
-        let playbook = "\
+/// Each host changes its file, says so, and waits for a gate to open.
+fn waiting(stanza: &str) -> Fleet {
+    let playbook = "\
 - name: Change
   hosts: all
   gather_facts: false
@@ -54,100 +30,7 @@ impl Fleet {
       shell: trap 'touch {{ root }}.ended; exit 1' TERM; until test -e {{ gate }}; do sleep 0.05; done
       changed_when: false
 ";
-        place.file("site.yml", &playbook.replace("STANZA", stanza));
-        Self { sshd, place }
-    }
-
-    fn arguments(&self) -> String {
-        format!("run -v -i hosts.ini site.yml --known-hosts {}", self.sshd.known_hosts().display())
-    }
-
-    fn open_the_gate(&self) {
-        self.place.file("gate", "");
-    }
-
-    fn files(&self) -> Vec<String> {
-        HOSTS.iter().map(|host| fs_err::read_to_string(self.place.path().join(host).join("conf")).unwrap()).collect()
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.place.path()).env_clear();
-        command.env("HOME", self.place.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("USER", "tester");
-        command.env("ROLLGATE_STATE_DIR", self.place.path().join("state"));
-        command.env("ROLLGATE_AGENT", transcript::agent()).stdin(Stdio::null());
-        command
-    }
-
-    fn start(&self) -> Running {
-        let mut command = self.command(env!("CARGO_BIN_EXE_rollgate"));
-        let mut child = command.args(self.arguments().split_whitespace()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Running { child, lines, said: String::new() }
-    }
-
-    fn journal(&self) -> Option<PathBuf> {
-        let runs = fs_err::read_dir(self.place.path().join("state/runs")).ok()?;
-        runs.map(|run| run.unwrap().path().join("journal.jsonl")).find(|journal| journal.exists())
-    }
-
-    fn events(&self) -> Vec<EventKind> {
-        let journal = self.journal().and_then(|journal| Reader::open(&journal).ok());
-        journal.into_iter().flat_map(Reader::into_events).map(|event| event.kind).collect()
-    }
-
-    /// Looks at the journal until something has happened: for runs whose output cannot be read.
-    fn until(&self, what: &str, fits: impl Fn(&EventKind) -> bool) {
-        for _ in 0..2400 {
-            if self.events().iter().any(&fits) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(25));
-        }
-        panic!("it never came to this: {what}\n{:#?}", self.events());
-    }
-
-    fn ends(&self) -> (u8, Vec<HostState>) {
-        let end = self.events().into_iter().find_map(|kind| match kind {
-            EventKind::RunEnded { exit_code, hosts } => Some((exit_code, hosts.iter().map(|it| it.state).collect())),
-            _ => None,
-        });
-        end.unwrap()
-    }
-}
-
-/// A run in the background.
-struct Running {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-    said: String,
-}
-
-impl Running {
-    /// Reads its output up to a line with this in it.
-    fn until(&mut self, what: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(self.lines.read_line(&mut line).unwrap() > 0, "it ended before `{what}`:\n{}", self.said);
-            self.said.push_str(&line);
-            if line.contains(what) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-    }
-
-    /// Reads the rest and gives back the exit code.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        std::io::Read::read_to_string(&mut self.lines, &mut rest).unwrap();
-        self.said.push_str(&rest);
-        (self.child.wait().unwrap().code(), self.said)
-    }
+    Fleet::new(&playbook.replace("STANZA", stanza))
 }
 
 fn waits(kind: &EventKind) -> bool {
@@ -163,11 +46,11 @@ fn another_terminal_pauses_resumes_and_promotes() {
     if missing("another_terminal_pauses_resumes_and_promotes") {
         return;
     }
-    let fleet = Fleet::new("batches: [1, 2], max_parallel: 1, promote: manual");
+    let fleet = waiting("batches: [1, 2], max_parallel: 1, promote: manual");
     let nothing = fleet.place.rollgate("pause");
     assert_eq!(nothing.code, Some(1));
     assert!(nothing.stderr.contains("no run is under way"), "{}", nothing.stderr);
-    let mut run = fleet.start();
+    let mut run = fleet.start(&fleet.run());
     run.until("host: [h1] running");
     let early = fleet.place.rollgate("promote");
     assert!(early.code == Some(1) && early.stderr.contains("does not wait for a promotion"), "{}", early.stderr);
@@ -201,8 +84,8 @@ fn another_terminal_aborts_a_paused_run_and_its_batch_is_put_back() {
     if missing("another_terminal_aborts_a_paused_run_and_its_batch_is_put_back") {
         return;
     }
-    let fleet = Fleet::new("batches: [3], max_parallel: 1");
-    let mut run = fleet.start();
+    let fleet = waiting("batches: [3], max_parallel: 1");
+    let mut run = fleet.start(&fleet.run());
     run.until("host: [h1] running");
     assert_eq!(fleet.place.rollgate("pause").code, Some(0));
     fleet.open_the_gate();
@@ -221,8 +104,8 @@ fn a_run_without_a_controller_says_so() {
     if missing("a_run_without_a_controller_says_so") {
         return;
     }
-    let fleet = Fleet::new("batches: [1]");
-    let mut run = fleet.start();
+    let fleet = waiting("batches: [1]");
+    let mut run = fleet.start(&fleet.run());
     let id = run.until("Run ").split(' ').nth(1).unwrap().to_owned();
     run.until("host: [h1] running");
     run.signal("KILL");
@@ -239,8 +122,8 @@ fn row_39_ctrl_c_once_twice_and_three_times() {
     if missing("row_39_ctrl_c_once_twice_and_three_times") {
         return;
     }
-    let fleet = Fleet::new("batches: [2, 1], max_parallel: 1");
-    let mut run = fleet.start();
+    let fleet = waiting("batches: [2, 1], max_parallel: 1");
+    let mut run = fleet.start(&fleet.run());
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));
     run.signal("INT");
     run.until("PAUSED");
@@ -252,8 +135,8 @@ fn row_39_ctrl_c_once_twice_and_three_times() {
     assert_eq!(code, Some(2), "{said}");
     assert_eq!(fleet.files(), ["mode=old\n"; 3], "{said}");
 
-    let fleet = Fleet::new("batches: [2, 1], max_parallel: 1, abort_grace: 10m");
-    let mut run = fleet.start();
+    let fleet = waiting("batches: [2, 1], max_parallel: 1, abort_grace: 10m");
+    let mut run = fleet.start(&fleet.run());
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));
     for word in ["PAUSED", "ABORTED", "KILLED"] {
         run.signal("INT");
@@ -276,8 +159,8 @@ fn row_39_a_closed_output_pipe_is_no_crash_and_pauses() {
     if missing("row_39_a_closed_output_pipe_is_no_crash_and_pauses") {
         return;
     }
-    let fleet = Fleet::new("batches: [1], max_parallel: 1");
-    let Running { mut child, lines, .. } = fleet.start();
+    let fleet = waiting("batches: [1], max_parallel: 1");
+    let Running { mut child, lines, .. } = fleet.start(&fleet.run());
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));
     drop(lines);
     fleet.open_the_gate();
@@ -294,8 +177,8 @@ fn row_39_a_closed_terminal_pauses() {
     if missing("row_39_a_closed_terminal_pauses") {
         return;
     }
-    let fleet = Fleet::new("batches: [1], max_parallel: 1");
-    let run = format!("{} {}", env!("CARGO_BIN_EXE_rollgate"), fleet.arguments());
+    let fleet = waiting("batches: [1], max_parallel: 1");
+    let run = format!("{} {}", env!("CARGO_BIN_EXE_rollgate"), fleet.run());
     let mut terminal = fleet.command("script");
     let mut terminal = terminal.args(["-qc", &run, "/dev/null"]).stdout(Stdio::null()).spawn().unwrap();
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));

@@ -1,6 +1,9 @@
 //! `rollgate rollback RUN`, against a real sshd: rows 25 and 30 of the failure matrix among them.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
+#[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod fleet;
 #[path = "support/sshd.rs"]
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod sshd;
@@ -8,38 +11,12 @@ mod sshd;
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod transcript;
 
-use sshd::{Options, Sshd, missing};
-use transcript::{Place, Said};
+use fleet::{Fleet, HOSTS};
+use rollgate::journal::HostState;
+use sshd::missing;
 
-const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
-
-/// Three hosts behind one sshd, each with a file that a rollout of two batches changes, another that it makes, and one
-/// that its handler writes.
-struct Fleet {
-    sshd: Sshd,
-    place: Place,
-}
-
-impl Fleet {
-    fn new() -> Self {
-        let sshd = Sshd::start(&Options::default());
-        let place = Place::new();
-        let base = place.path().display().to_string();
-        let mut inventory = String::from("[all:vars]\nansible_host=127.0.0.1\nansible_user=root\n");
-        inventory.push_str(&format!(
-            "ansible_port={}\nansible_ssh_private_key_file={}\n[fleet]\n",
-            sshd.port(),
-            sshd.key().display()
-        ));
-        for host in HOSTS {
-            fs_err::create_dir(place.path().join(host)).unwrap();
-            place.file(&format!("{host}/conf"), "mode=old\n");
-            inventory.push_str(&format!("{host} root={base}/{host} rollgate_state_dir={base}/{host}.state\n"));
-        }
-        place.file("hosts.ini", &inventory);
-        place.file(
-            "site.yml",
-            "\
+/// A rollout of two batches that changes a file, makes another, and has one written by its handler.
+const PLAYBOOK: &str = "\
 - name: Change
   hosts: all
   gather_facts: false
@@ -50,44 +27,24 @@ impl Fleet {
     - copy: { dest: \"{{ root }}/added\", content: \"x\\n\" }
   handlers:
     - name: follow
+      accept_irreversible: true
       shell: \"cat {{ root }}/conf >> {{ root }}/log\"
   rollback:
     - shell: \"echo back > {{ root }}/back\"
-"
-            .replace("      shell: \"cat", "      accept_irreversible: true\n      shell: \"cat")
-            .as_str(),
-        );
-        Self { sshd, place }
-    }
+";
 
-    fn rollgate(&self, arguments: &str) -> Said {
-        self.place.rollgate(&format!("{arguments} --known-hosts {}", self.sshd.known_hosts().display()))
-    }
+/// Changes all hosts; the run's id.
+fn changed(fleet: &Fleet) -> String {
+    let said = fleet.rollgate("run -i hosts.ini site.yml");
+    assert_eq!(said.code, Some(0), "{}", said.transcript());
+    assert_eq!(fleet.conf("h3"), "mode=new\n");
+    fleet.runs().pop().unwrap()
+}
 
-    /// Changes all hosts; the run's id.
-    fn changed(&self) -> String {
-        let said = self.rollgate("run -i hosts.ini site.yml");
-        assert_eq!(said.code, Some(0), "{}", said.transcript());
-        assert_eq!(self.conf("h3"), "mode=new\n");
-        self.runs().pop().unwrap()
-    }
-
-    fn runs(&self) -> Vec<String> {
-        let runs = fs_err::read_dir(self.place.path().join("state/runs")).unwrap();
-        let mut runs: Vec<String> = runs.map(|run| run.unwrap().file_name().into_string().unwrap()).collect();
-        runs.sort();
-        runs
-    }
-
-    fn conf(&self, host: &str) -> String {
-        fs_err::read_to_string(self.place.path().join(host).join("conf")).unwrap()
-    }
-
-    fn is_as_before(&self, host: &str) -> bool {
-        let mode = std::fs::metadata(self.place.path().join(host).join("conf")).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777;
-        self.conf(host) == "mode=old\n" && mode == 0o644 && !self.place.path().join(host).join("added").exists()
-    }
+fn is_as_before(fleet: &Fleet, host: &str) -> bool {
+    let mode = std::fs::metadata(fleet.place.path().join(host).join("conf")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777;
+    fleet.conf(host) == "mode=old\n" && mode == 0o644 && !fleet.place.path().join(host).join("added").exists()
 }
 
 #[test]
@@ -95,8 +52,8 @@ fn a_run_is_put_back_by_hand_later_without_its_playbook_or_inventory() {
     if missing("a_run_is_put_back_by_hand_later_without_its_playbook_or_inventory") {
         return;
     }
-    let fleet = Fleet::new();
-    let run = fleet.changed();
+    let fleet = Fleet::new(PLAYBOOK);
+    let run = changed(&fleet);
     fs_err::remove_file(fleet.place.path().join("site.yml")).unwrap();
     fs_err::remove_file(fleet.place.path().join("hosts.ini")).unwrap();
 
@@ -109,14 +66,14 @@ fn a_run_is_put_back_by_hand_later_without_its_playbook_or_inventory() {
 
     let back = fleet.rollgate(&format!("rollback {run} -l h2,h3"));
     assert_eq!(back.code, Some(0), "{}", back.transcript());
-    assert!(fleet.is_as_before("h2") && fleet.is_as_before("h3"), "{}", back.transcript());
+    assert!(is_as_before(&fleet, "h2") && is_as_before(&fleet, "h3"), "{}", back.transcript());
     assert_eq!(fleet.conf("h1"), "mode=new\n", "hosts outside the limit are left alone");
     assert_eq!(fs_err::read_to_string(fleet.place.path().join("h2/log")).unwrap(), "mode=new\nmode=old\n");
     assert_eq!(fs_err::read_to_string(fleet.place.path().join("h2/back")).unwrap(), "back\n");
 
     let rest = fleet.rollgate(&format!("rollback {run}"));
     assert_eq!(rest.code, Some(0), "{}", rest.transcript());
-    assert!(fleet.is_as_before("h1"));
+    assert!(is_as_before(&fleet, "h1"));
     assert!(rest.stdout.contains("2 unchanged") && rest.stdout.contains("no-op"), "{}", rest.stdout);
     assert_eq!(fs_err::read_to_string(fleet.place.path().join("h2/log")).unwrap(), "mode=new\nmode=old\n", "once");
     let shown = fleet.place.rollgate("show");
@@ -129,8 +86,8 @@ fn row_25_no_op_and_no_target_execute_nothing_and_are_named() {
     if missing("row_25_no_op_and_no_target_execute_nothing_and_are_named") {
         return;
     }
-    let fleet = Fleet::new();
-    let run = fleet.changed();
+    let fleet = Fleet::new(PLAYBOOK);
+    let run = changed(&fleet);
     let again = fleet.rollgate("run -i hosts.ini site.yml");
     assert_eq!(again.code, Some(0), "{}", again.transcript());
     let nothing = fleet.runs().pop().unwrap();
@@ -152,8 +109,8 @@ fn row_30_a_file_that_an_operator_edited_is_kept_and_the_host_is_named() {
     if missing("row_30_a_file_that_an_operator_edited_is_kept_and_the_host_is_named") {
         return;
     }
-    let fleet = Fleet::new();
-    let run = fleet.changed();
+    let fleet = Fleet::new(PLAYBOOK);
+    let run = changed(&fleet);
     fleet.place.file("h2/conf", "mode=mine\n");
     let check = fleet.rollgate(&format!("rollback {run} --check"));
     assert!(check.stdout.contains("changed by somebody else since"), "{}", check.stdout);
@@ -161,7 +118,7 @@ fn row_30_a_file_that_an_operator_edited_is_kept_and_the_host_is_named() {
     assert_eq!(said.code, Some(3), "{}", said.transcript());
     assert_eq!(fleet.conf("h2"), "mode=mine\n", "their file is kept");
     assert!(said.stdout.contains("1 rollback failed") && said.stdout.contains("drifted"), "{}", said.stdout);
-    assert!(fleet.is_as_before("h1") && fleet.is_as_before("h3"), "one host stops no other");
+    assert!(is_as_before(&fleet, "h1") && is_as_before(&fleet, "h3"), "one host stops no other");
 }
 
 #[test]
@@ -169,13 +126,88 @@ fn a_host_out_of_reach_needs_an_operator_and_stops_no_other() {
     if missing("a_host_out_of_reach_needs_an_operator_and_stops_no_other") {
         return;
     }
-    let fleet = Fleet::new();
-    let run = fleet.changed();
+    let fleet = Fleet::new(PLAYBOOK);
+    let run = changed(&fleet);
     let hosts = fs_err::read_to_string(fleet.place.path().join("hosts.ini")).unwrap();
     fleet.place.file("moved.ini", &hosts.replace("h2 root", "h2 ansible_port=1 root"));
     let said = fleet.rollgate(&format!("rollback {run} -i moved.ini --deadline 1"));
     assert_eq!(said.code, Some(3), "{}", said.transcript());
     assert!(said.stdout.contains("unknown") && said.stdout.contains("h2: unreachable"), "{}", said.stdout);
-    assert!(fleet.is_as_before("h1") && fleet.is_as_before("h3"));
+    assert!(is_as_before(&fleet, "h1") && is_as_before(&fleet, "h3"));
     assert_eq!(fleet.conf("h2"), "mode=new\n");
+}
+
+/// A rollback by hand in the background whose first host waits for the gate; the others follow one by one.
+fn slow_rollback() -> (Fleet, fleet::Running) {
+    let waits = "touch {{ root }}/undoing; until test -e {{ gate }}; do sleep 0.02; done; echo back";
+    let fleet = Fleet::new(&PLAYBOOK.replace("echo back", waits));
+    let run = changed(&fleet);
+    let mut rollback = fleet.start(&fleet.on_hosts(&format!("rollback {run} --forks 1")));
+    rollback.until("host: [h2] rolling back");
+    fleet.until_there("h2/undoing");
+    (fleet, rollback)
+}
+
+const ONE_IS_BACK: [&str; 3] = ["mode=new\n", "mode=old\n", "mode=new\n"];
+
+#[test]
+fn a_rollback_is_paused_and_resumed_from_another_terminal_between_hosts() {
+    if missing("a_rollback_is_paused_and_resumed_from_another_terminal_between_hosts") {
+        return;
+    }
+    let (fleet, mut rollback) = slow_rollback();
+    let paused = fleet.place.rollgate("pause --reason lunch");
+    assert_eq!(paused.code, Some(0), "{}", paused.transcript());
+    assert!(paused.stdout.contains("1 host in flight finishes first: h2"), "{}", paused.stdout);
+    let promote = fleet.place.rollgate("promote");
+    assert!(promote.code == Some(1) && promote.stderr.contains("does not wait for a promotion"), "{}", promote.stderr);
+    fleet.open_the_gate();
+    rollback.until("WAITS");
+    assert_eq!(fleet.files(), ONE_IS_BACK, "the host under way is finished, no other is begun");
+    assert_eq!(fleet.place.rollgate("resume").code, Some(0));
+    let (code, said) = rollback.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(HOSTS.iter().all(|host| is_as_before(&fleet, host)), "{said}");
+}
+
+#[test]
+fn the_second_signal_ends_a_rollback_after_the_host_under_way() {
+    if missing("the_second_signal_ends_a_rollback_after_the_host_under_way") {
+        return;
+    }
+    let (fleet, mut rollback) = slow_rollback();
+    rollback.signal("INT");
+    rollback.until("PAUSED");
+    rollback.signal("INT");
+    rollback.until("ABORTED");
+    fleet.open_the_gate();
+    let (code, said) = rollback.end();
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(fleet.files(), ONE_IS_BACK, "{said}");
+    let expected = vec![HostState::RolledBack, HostState::NeverStarted, HostState::NeverStarted];
+    assert_eq!(fleet.ends(), (3, expected), "{said}");
+    let again = fleet.rollgate(&format!("rollback {}", fleet.runs()[0]));
+    assert_eq!(again.code, Some(0), "{}", again.transcript());
+    assert!(HOSTS.iter().all(|host| is_as_before(&fleet, host)), "what is left is put back later");
+}
+
+#[test]
+fn the_third_signal_drops_the_connections_of_a_rollback_and_the_host_finishes_by_itself() {
+    if missing("the_third_signal_drops_the_connections_of_a_rollback_and_the_host_finishes_by_itself") {
+        return;
+    }
+    let (fleet, mut rollback) = slow_rollback();
+    for word in ["PAUSED", "ABORTED", "KILLED"] {
+        rollback.signal("INT");
+        rollback.until(word);
+    }
+    let (code, said) = rollback.end();
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(fleet.ends().1, [HostState::Unknown, HostState::NeverStarted, HostState::NeverStarted], "{said}");
+    fleet.open_the_gate();
+    fleet.until_there("h2/back");
+    assert_eq!(fleet.files(), ONE_IS_BACK);
+    let again = fleet.rollgate(&format!("rollback {}", fleet.runs()[0]));
+    assert_eq!(again.code, Some(0), "{}", again.transcript());
+    assert!(HOSTS.iter().all(|host| is_as_before(&fleet, host)));
 }

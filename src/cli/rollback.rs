@@ -7,7 +7,7 @@ use super::{
     show::find,
 };
 use crate::{
-    engine::{self, RecordedRun, RollbackSpec, roll_back_run},
+    engine::{self, RecordedRun, RollbackSpec, RunBase, roll_back_run},
     error::Error,
     host::{AgentFiles, Target},
     inventory,
@@ -22,8 +22,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// Put back what a run has changed, from the undo records that its hosts keep: latest batch first.
 ///
 /// The rollback is a run of its own. Hosts are reached as the run reached them, unless an inventory is named. Exit codes: 0
-/// every host is as before (or had nothing to put back), 3 a host could not be put back or reached, 1 nothing was
-/// touched.
+/// every host is as before (or had nothing to put back), 3 a host could not be put back or reached, or the rollback was
+/// ended, 1 nothing was touched.
+///
+/// It heeds the same stop words as a run, between hosts; one that is begun with is finished. Ctrl-C or `rollgate pause`
+/// begins no further host and waits for `rollgate resume`, twice or `rollgate abort` ends the rollback, three times drops
+/// the connections: the hosts finish by themselves.
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
     /// The run's id, as `rollgate runs` lists it, or the beginning of one.
@@ -73,12 +77,14 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8, Error> {
             targets,
             check: args.check,
             deadline: Duration::from_secs(u64::from(args.deadline)),
-            agent_sha256,
-            user: local_user(),
-            run_id: dir.id().to_owned(),
-            dir: Some(dir.clone()),
-            sinks: vec![sink],
-            signals: signals.1,
+            base: RunBase {
+                agent_sha256,
+                user: local_user(),
+                run_id: dir.id().to_owned(),
+                dir: Some(dir.clone()),
+                sinks: vec![sink],
+                signals: signals.1,
+            },
         };
         roll_back_run(spec, fleet).await
     });

@@ -6,7 +6,7 @@ use super::{
     session::{PlayArgs, Session},
 };
 use crate::{
-    engine::{self, RunSpec, Signal},
+    engine::{self, RunBase, RunSpec, Signal},
     error::Error,
     host::AgentFiles,
     journal::{Reader, RunDir, new_run_id},
@@ -81,12 +81,7 @@ pub(super) fn drive(
             world: session.world,
             redactor: session.redactor,
             options: session.options,
-            agent_sha256,
-            user: local_user(),
-            dir,
-            run_id,
-            sinks,
-            signals: signals.1,
+            base: RunBase { agent_sha256, user: local_user(), dir, run_id, sinks, signals: signals.1 },
         };
         engine::run(spec, fleet).await
     });

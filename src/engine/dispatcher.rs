@@ -209,6 +209,8 @@ pub(crate) struct Parts {
     pub(crate) sinks: Vec<Box<dyn Sink>>,
     pub(crate) journal: Option<(Writer, Acks)>,
     pub(crate) signals: mpsc::Receiver<Signal>,
+    /// The run is a rollback by hand: an abort begins with no further host, and finishes those under way.
+    pub(crate) undoes: bool,
 }
 
 struct Pending {
@@ -224,6 +226,7 @@ pub(crate) struct Dispatcher {
     pending: VecDeque<Pending>,
     seq: u64,
     pub(super) policy: OnFailure,
+    pub(super) undoes: bool,
     pub(super) stop: watch::Sender<Stop>,
     /// What the play waits for.
     pub(super) waiting: Option<Waiting>,
@@ -245,6 +248,7 @@ impl Dispatcher {
             pending: VecDeque::new(),
             seq: 0,
             policy: OnFailure::Pause,
+            undoes: parts.undoes,
             stop,
             waiting: None,
             signals: 0,

@@ -173,6 +173,7 @@ impl Unit {
             nonce: nonce.clone(),
             every: cx.keys.every(),
             wire: cx.wire.clone(),
+            armed: Arc::clone(&self.armed),
         };
         let extending = tokio::spawn(extending.run()).abort_handle();
         Ok(Some(Guard(Arc::new(Held { nonce, extending, _place: place }))))
@@ -290,6 +291,7 @@ struct Extending {
     nonce: Nonce,
     every: Duration,
     wire: Wire,
+    armed: Arc<AtomicBool>,
 }
 
 impl Extending {
@@ -306,7 +308,7 @@ impl Extending {
                 && error.kind == AgentErrorKind::GuardLost
             {
                 // A play that has ended needs no news.
-                let _ = self.wire.send((self.name, News::GuardLost(error.message)));
+                let _ = self.wire.send((self.name, News::GuardLost { why: error.message, armed: self.armed }));
                 return;
             }
         }

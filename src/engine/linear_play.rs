@@ -86,7 +86,14 @@ impl Linear {
             return;
         }
         let what = "resume".to_owned();
-        self.run.desk.emit(EventKind::Waits { play: self.index, what, timeout_ms: None, then: String::new() });
+        self.run.desk.emit(EventKind::Waits {
+            play: self.index,
+            what,
+            timeout_ms: None,
+            then: String::new(),
+            armed: 0,
+            guards_ms: None,
+        });
         self.run.desk.unpaused().await;
     }
 

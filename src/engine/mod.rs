@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod base;
 mod by_hand;
 mod calls;
 mod check_play;
@@ -41,6 +42,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use base::RunBase;
 pub use by_hand::{RecordedHost, RecordedRun, RecordedTxn, RollbackSpec, roll_back_run};
 pub use control::{ControlReply, ControlRequest, ask_run, is_live};
 pub use domains::domains_of;

@@ -106,7 +106,18 @@ impl Dispatcher {
             }
             Level::Pause => Said::Held,
             Level::Abort | Level::Kill => {
-                return Said::Already("The run is aborted already: no new host starts, and rollbacks go on.").into();
+                return Said::Already(match self.waiting {
+                    Some(Waiting::Failure) => {
+                        "The batch has failed and waits for an operator: nothing starts, and nothing is rolled back until \
+                         `rollgate abort` or the same signal again says so."
+                    }
+                    Some(Waiting::Rollback) => {
+                        "The rollback waits for an operator: `rollgate resume` rolls the other hosts back, `rollgate abort` \
+                         or the same signal again leaves them as they are."
+                    }
+                    _ => "The run is aborted already: no new host starts, and rollbacks go on.",
+                })
+                .into();
             }
         };
         let written = self.written(EventKind::Paused { cause: cause.clone() });
@@ -125,7 +136,18 @@ impl Dispatcher {
             });
         }
         if level >= Level::Abort && waiting != Some(Waiting::Failure) {
-            return Said::Already("The run is aborted already, and does what `on_failure` says.").into();
+            return Said::Already(if self.undoes {
+                "The rollback ends already: hosts under way are finished, no other is begun."
+            } else {
+                "The run is aborted already, and does what `on_failure` says."
+            })
+            .into();
+        }
+        if self.undoes {
+            let kind = EventKind::Aborted { cause: cause.clone(), evidence: String::new(), then: "keep".to_owned() };
+            let written = self.written(kind);
+            self.raise(Level::Abort, cause, String::new(), None);
+            return Heard { said: Said::RollbackEnds, written };
         }
         // `on_failure: pause` asks an operator: here is the answer.
         let then = (self.policy == OnFailure::Pause).then_some(OnFailure::RollbackBatch);

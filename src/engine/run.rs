@@ -2,10 +2,10 @@
 
 use super::{
     account::Account,
+    base::Purpose,
     check_play::check_play,
     context::{PlayCx, RunCx},
-    control::{ControlSocket, Standing},
-    dispatcher::{Desk, Dispatcher, Parts},
+    dispatcher::Desk,
     domains::domains_of,
     hosts::hosts_of,
     linear_play::Linear,
@@ -14,15 +14,7 @@ use super::{
     stop::Level,
     unit::Unit,
 };
-use crate::{
-    clock::Clock,
-    config::Diagnostics,
-    error::Error,
-    host::Fleet,
-    journal::{EventKind, JournalError, RunDir, Writer},
-    playbook::Play,
-    rollout::Policy,
-};
+use crate::{config::Diagnostics, error::Error, host::Fleet, journal::EventKind, playbook::Play, rollout::Policy};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -41,56 +33,31 @@ pub async fn run(spec: RunSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Err
     crate::playbook::check_rollback(&spec.playbook)?;
     failure_domains(&spec, &hosts)?;
     let policies = policies(&spec.playbook.plays)?;
-    let clock = Clock::system();
-    let (journal, key) = match &spec.dir {
-        Some(dir) => (Some(Writer::create(dir).map_err(anyhow::Error::from)?), dir.key().map_err(anyhow::Error::from)?),
-        None => (None, spec.run_id.clone().into_bytes()),
-    };
-    let _held =
-        spec.dir.as_ref().map(RunDir::lock).transpose().map_err(|error: JournalError| anyhow::Error::from(error))?;
-    let standing = Standing::default();
-    let mut sinks = spec.sinks;
-    sinks.push(Box::new(standing.clone()));
-    let desk = Dispatcher::start(Parts {
-        clock: clock.clone(),
-        redactor: spec.redactor.clone(),
-        sinks,
-        journal,
-        signals: spec.signals,
-    });
-    desk.emit(EventKind::RunStarted {
-        run: spec.run_id.clone(),
-        command: spec.command.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+    let purpose = Purpose {
+        command: spec.command,
         playbook: spec.playbook.path.clone(),
-        inventory: spec.inventory_sources.clone(),
+        inventory: spec.inventory_sources,
         check: spec.options.check,
-        user: spec.user.clone(),
-        agent_sha256: spec.agent_sha256.clone(),
-    });
-    let control = spec.dir.as_ref().map(|dir| ControlSocket::open(dir, desk.clone(), standing)).transpose();
-    let control = control.map_err(|error| {
-        let message =
-            format!("No other terminal can pause or abort this run: its control socket cannot be made: {error}.");
-        desk.emit(EventKind::Warning { host: None, message });
-    });
+    };
+    let mut opened = spec.base.open(purpose, spec.redactor.clone())?;
+    let desk = opened.desk.clone();
     let run = Arc::new(RunCx {
         desk: desk.clone(),
-        clock,
+        clock: opened.clock.clone(),
         world: spec.world,
         playbook: spec.playbook,
         target: spec.target,
         fleet,
         options: spec.options,
-        run_id: spec.run_id,
+        run_id: opened.run_id.clone(),
         redactor: spec.redactor,
-        key,
+        key: std::mem::take(&mut opened.key),
         hosts: Mutex::default(),
     });
     let (account, paused) = plays(&run, &hosts, policies).await;
     let exit_code = account.exit_code(paused) as u8;
     desk.emit(EventKind::RunEnded { exit_code, hosts: account.finals() });
-    drop(control);
+    opened.deaf();
     goodbye(&run).await;
     desk.close().await;
     Ok(RunOutcome { exit_code, run_id: run.run_id.clone(), hosts: account.finals(), paused })

@@ -1,17 +1,15 @@
 //! What a run is asked to do, and what it comes to.
 
-use super::stop::Signal;
+use super::base::RunBase;
 use crate::{
     host::Target,
     inventory::Inventory,
-    journal::{FinalHost, RunDir},
+    journal::FinalHost,
     playbook::{Play, Playbook},
-    report::Sink,
     secrets::Redactor,
     vars::World,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::mpsc;
 
 /// Options of the command line that the engine heeds, named as ansible-playbook names them.
 #[derive(Debug, Clone)]
@@ -73,18 +71,8 @@ pub struct RunSpec {
     pub redactor: Redactor,
     /// The command line.
     pub options: Options,
-    /// The agent's digest, for the first event.
-    pub agent_sha256: String,
-    /// The local user, for the first event.
-    pub user: String,
-    /// Where the run is kept, already made by the caller; the run holds its lock; none: no journal (a plan).
-    pub dir: Option<RunDir>,
-    /// The run's id, which the hosts record.
-    pub run_id: String,
-    /// Where the events go, beside the journal.
-    pub sinks: Vec<Box<dyn Sink>>,
-    /// What stops the run from outside: [`super::listen`].
-    pub signals: mpsc::Receiver<Signal>,
+    /// Who runs it, where it is kept, who sees it, what stops it.
+    pub base: RunBase,
 }
 
 /// What a run came to.

@@ -13,7 +13,10 @@ use crate::{
     },
 };
 use serde_json::{Map, Value};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +34,8 @@ pub(crate) enum News {
     Round { probe: String, phase: ProbePhase, verdict: Verdict, evidence: Box<Evidence> },
     /// The host is out of reach.
     Lost(String),
-    /// Its guard has fired although it was held.
-    GuardLost(String),
+    /// A guard of it has fired although it was held; the flag is that of the play's turn in which it was armed.
+    GuardLost { why: String, armed: Arc<AtomicBool> },
 }
 
 /// Where news go: the host's name with each. Unbounded: a host has at most one round of each probe under way.

@@ -337,6 +337,12 @@ pub enum EventKind {
         /// What follows then: `rollback_batch`, `end`.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         then: String,
+        /// How many hosts are held meanwhile: changed, not confirmed, their guards armed.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        armed: usize,
+        /// Within what time they have put themselves back once nobody holds them any more, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guards_ms: Option<u64>,
     },
     /// The next batch may begin (`promote: manual`).
     Promoted {
@@ -410,4 +416,9 @@ pub enum EventKind {
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]
     Unknown,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -320,8 +320,11 @@ impl Lines {
                 (Style::Bad, "ABORTED".to_owned(), text)
             }
             EventKind::Paused { cause } => (Style::Warn, "PAUSED".to_owned(), self.paused(cause)),
-            EventKind::Waits { what, timeout_ms, then, .. } => {
-                (Style::Warn, "WAITS".to_owned(), self.waits(what, *timeout_ms, then))
+            EventKind::Waits { what, timeout_ms, then, armed, guards_ms, .. } => {
+                let text = words::waits(what, self.run_id());
+                let guards = guards_ms.map(|ms| (*armed, ms));
+                let text = format!("{text}{}", words::unanswered(*timeout_ms, then, guards));
+                (Style::Warn, "WAITS".to_owned(), text)
             }
             EventKind::Promoted { cause } => (Style::Strong, "PROMOTED".to_owned(), words::cause(cause)),
             EventKind::Resumed { cause } => (Style::Strong, "RESUMED".to_owned(), words::cause(cause)),
@@ -345,17 +348,6 @@ impl Lines {
             "{cause_of}; no new host starts, those in flight finish. `rollgate resume {run}` goes on, \
              `rollgate abort {run}` ends the run"
         )
-    }
-
-    fn waits(&self, what: &str, timeout_ms: Option<u64>, then: &str) -> String {
-        let text = words::waits(what, self.run_id());
-        match timeout_ms {
-            Some(ms) => {
-                let then = if then == "end" { "the run ends as it is".to_owned() } else { words::then(then) };
-                format!("{text}; after {} without an answer {then}", words::took(ms))
-            }
-            None => text,
-        }
     }
 }
 

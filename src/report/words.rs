@@ -141,6 +141,24 @@ pub fn waits(what: &str, run: &str) -> String {
     }
 }
 
+/// What follows a wait that nobody answers, and what the guards of its hosts do; `guards` is how many hosts are held, and
+/// within how many milliseconds they have put themselves back when they are held no more.
+pub fn unanswered(timeout_ms: Option<u64>, follows: &str, guards: Option<(usize, u64)>) -> String {
+    let back = guards.map(|(armed, ms)| {
+        format!("{} back within {}", count(armed, "host puts itself", "hosts put themselves"), took(ms))
+    });
+    let ends = |ms| match (follows, &back) {
+        ("end", Some(back)) => format!("; after {} without an answer the run ends, and {back}", took(ms)),
+        ("end", None) => format!("; after {} without an answer the run ends as it is", took(ms)),
+        _ => format!("; after {} without an answer {}", took(ms), then(follows)),
+    };
+    let held = match &back {
+        Some(back) => format!("; until then this controller holds their guards: should it die, {back}"),
+        None => String::new(),
+    };
+    format!("{}{held}", timeout_ms.map(ends).unwrap_or_default())
+}
+
 /// A sentence with one mark at its end.
 pub fn ended(text: &str) -> String {
     let text = text.trim_end();

@@ -2,6 +2,7 @@
 
 mod recorded;
 mod rollback;
+mod turns;
 
 pub use recorded::{RecordedHost, RecordedRun, RecordedTxn};
 pub use rollback::{RollbackSpec, roll_back_run};

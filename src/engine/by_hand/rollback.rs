@@ -1,28 +1,31 @@
 //! The rollback of a recorded run, journaled as a run of its own. Latest batch first, at the run's rollback speed; a host
-//! that cannot be put back stops no other.
+//! that cannot be put back stops no other. Stop words are heard between hosts: one that is begun with is finished.
 
-use super::recorded::{RecordedHost, RecordedRun, RecordedTxn};
+use super::{
+    recorded::{RecordedHost, RecordedRun, RecordedTxn},
+    turns::Turns,
+};
 use crate::{
     clock::Clock,
     engine::{
+        base::{Purpose, RunBase},
         calls::{self, CallPlan},
-        dispatcher::{Desk, Dispatcher, Parts},
+        dispatcher::Desk,
         rollback::{Reverter, RollbackEnd},
         spec::RunOutcome,
-        stop::{Level, Signal},
+        stop::Level,
         unit::{Txn, explained},
     },
     error::{Error, ExitCode},
     host::{Fleet, Host, HostError, Target},
-    journal::{EventKind, FinalHost, HostState, Recap, RunDir, Writer},
-    report::Sink,
+    journal::{EventKind, FinalHost, HostState, Recap},
     rollout::count,
     secrets::Redactor,
 };
 use futures::StreamExt as _;
 use rollgate_agent::protocol::{Answer, Call, RevertPreview, TxnStanding};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 /// How long looking at a record may take.
 const LOOK: Duration = Duration::from_secs(120);
@@ -45,18 +48,8 @@ pub struct RollbackSpec {
     pub parallel: usize,
     /// How long a host out of reach is tried (R16).
     pub deadline: Duration,
-    /// The agent's digest, for the first event.
-    pub agent_sha256: String,
-    /// The local user, for the first event.
-    pub user: String,
-    /// Where this run is kept; none: no journal.
-    pub dir: Option<RunDir>,
-    /// This run's id.
-    pub run_id: String,
-    /// Where the events go, beside the journal.
-    pub sinks: Vec<Box<dyn Sink>>,
-    /// SIGINT and SIGTERM.
-    pub signals: mpsc::Receiver<Signal>,
+    /// Who runs it, where it is kept, who sees it, what stops it.
+    pub base: RunBase,
 }
 
 /// Undoes a run on its hosts.
@@ -64,39 +57,38 @@ pub struct RollbackSpec {
 /// # Errors
 /// Nothing was touched: the journal cannot be begun.
 pub async fn roll_back_run(spec: RollbackSpec, fleet: Arc<dyn Fleet>) -> Result<RunOutcome, Error> {
-    let journal = spec.dir.as_ref().map(Writer::create).transpose().map_err(anyhow::Error::from)?;
-    let _held = spec.dir.as_ref().map(RunDir::lock).transpose().map_err(anyhow::Error::from)?;
-    let clock = Clock::system();
-    let desk = Dispatcher::start(Parts {
-        clock: clock.clone(),
-        redactor: Redactor::new(),
-        sinks: spec.sinks,
-        journal,
-        signals: spec.signals,
-    });
-    begin(&desk, &spec.undone, &spec.run_id, spec.user, spec.agent_sha256, spec.check, spec.parallel);
-    let until = Instant::now() + spec.deadline;
+    let purpose = Purpose {
+        command: "rollback".to_owned(),
+        playbook: spec.undone.playbook.clone(),
+        inventory: spec.undone.inventory.clone(),
+        check: spec.check,
+    };
+    let mut opened = spec.base.open(purpose, Redactor::new())?;
+    let desk = opened.desk.clone();
     let (check, parallel) = (spec.check, spec.parallel.max(1));
-    let mut ends: Vec<End> = futures::stream::iter(spec.undone.hosts.iter().enumerate())
-        .map(|(place, host)| {
-            let reached = spec.targets.get(&host.host).map(|target| fleet.host(target));
-            let (desk, clock) = (&desk, &clock);
-            async move {
-                let end = one(&Undoing { desk, clock, until, check }, host, reached.as_deref()).await;
-                say(desk, &host.host, end.state, end.reason.clone());
-                if let Some(reached) = reached {
-                    drop(tokio::time::timeout(GOODBYE, reached.close()).await);
-                }
-                End { place, ..end }
+    begin(&desk, &spec.undone, parallel);
+    let until = Instant::now() + spec.deadline;
+    let turns = Turns::new();
+    let work = futures::stream::iter(spec.undone.hosts.iter().enumerate()).map(|(place, host)| {
+        let reached = spec.targets.get(&host.host).map(|target| fleet.host(target));
+        let (desk, clock, turns) = (&desk, &opened.clock, &turns);
+        async move {
+            let end = one(&Undoing { desk, clock, turns, until, check }, host, reached.as_deref()).await;
+            say(desk, &host.host, end.state, end.reason.clone());
+            if let Some(reached) = reached {
+                drop(tokio::time::timeout(GOODBYE, reached.close()).await);
             }
-        })
-        .buffer_unordered(parallel)
-        .collect()
-        .await;
+            End { place, ..end }
+        }
+    });
+    let mut ends: Vec<End> = tokio::select! {
+        ends = work.buffer_unordered(parallel).collect() => ends,
+        () = turns.tell_waits(&desk) => Vec::new(),
+    };
     ends.sort_by_key(|end| end.place);
     desk.emit(EventKind::PlayEnded { play: 0 });
-    let paused = desk.stopped().level > Level::None && ends.iter().any(|end| end.held);
-    let exit_code = exit_code(&ends, paused) as u8;
+    let ended = ends.iter().any(|end| end.held);
+    let exit_code = exit_code(&ends, ended) as u8;
     let hosts: Vec<FinalHost> = ends
         .into_iter()
         .zip(&spec.undone.hosts)
@@ -108,29 +100,12 @@ pub async fn roll_back_run(spec: RollbackSpec, fleet: Arc<dyn Fleet>) -> Result<
         })
         .collect();
     desk.emit(EventKind::RunEnded { exit_code, hosts: hosts.clone() });
+    opened.deaf();
     desk.close().await;
-    Ok(RunOutcome { exit_code, run_id: spec.run_id, hosts, paused })
+    Ok(RunOutcome { exit_code, run_id: opened.run_id.clone(), hosts, paused: ended })
 }
 
-fn begin(
-    desk: &Desk,
-    undone: &RecordedRun,
-    run: &str,
-    user: String,
-    agent_sha256: String,
-    check: bool,
-    parallel: usize,
-) {
-    desk.emit(EventKind::RunStarted {
-        run: run.to_owned(),
-        command: "rollback".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        playbook: undone.playbook.clone(),
-        inventory: undone.inventory.clone(),
-        check,
-        user,
-        agent_sha256,
-    });
+fn begin(desk: &Desk, undone: &RecordedRun, parallel: usize) {
     let hosts: Vec<String> = undone.hosts.iter().map(|host| host.host.clone()).collect();
     let resolved = vec![
         format!("Undoes run {} on {}.", undone.run, count(hosts.len(), "host", "hosts")),
@@ -148,7 +123,7 @@ struct End {
     reason: Option<String>,
     /// Out of reach, and nothing was to be done but look.
     unreachable: bool,
-    /// Not begun, since the run was told to stop.
+    /// Not begun, since the rollback was ended.
     held: bool,
 }
 
@@ -163,6 +138,7 @@ impl End {
 struct Undoing<'a> {
     desk: &'a Desk,
     clock: &'a Clock,
+    turns: &'a Turns,
     until: Instant,
     check: bool,
 }
@@ -172,9 +148,9 @@ fn say(desk: &Desk, host: &str, state: HostState, reason: Option<String>) {
 }
 
 async fn one(undoing: &Undoing<'_>, host: &RecordedHost, reached: Option<&dyn Host>) -> End {
-    if undoing.desk.stopped().level > Level::None {
-        return End { held: true, ..End::new(HostState::NeverStarted, "paused before its rollback") };
-    }
+    let Some(_turn) = undoing.turns.next(undoing.desk).await else {
+        return End { held: true, ..End::new(HostState::NeverStarted, "the rollback was ended before its turn") };
+    };
     if host.txns.is_empty() {
         return End::new(HostState::NeverStarted, "no target: the run recorded no change here");
     }
@@ -259,13 +235,18 @@ async fn look(undoing: &Undoing<'_>, host: &dyn Host, txn: &RecordedTxn) -> Resu
             Ok(Answer::RevertPreview(preview)) => return Ok(preview),
             Ok(_) => return Err(HostError::Protocol { message: "an answer of another kind".to_owned() }),
             Err(error) => {
-                let over = undoing.check || !error.unreachable() || Instant::now() + PAUSE >= undoing.until;
+                let ended = undoing.desk.stopped().level >= Level::Abort;
+                let over = undoing.check || ended || !error.unreachable() || Instant::now() + PAUSE >= undoing.until;
                 if over {
                     return Err(error);
                 }
             }
         }
-        undoing.clock.sleep(PAUSE).await;
+        tokio::select! {
+            () = undoing.clock.sleep(PAUSE) => {}
+            // Nobody waits for a host that is out of reach and has not been begun with.
+            () = undoing.desk.until(Level::Abort) => {}
+        }
     }
 }
 
@@ -276,9 +257,9 @@ async fn revert(undoing: &Undoing<'_>, host: &RecordedHost, reached: &dyn Host, 
 }
 
 /// R19, with this difference from `run`: hosts rolled back are what was asked for, so they are no failure.
-fn exit_code(ends: &[End], paused: bool) -> ExitCode {
+fn exit_code(ends: &[End], ended: bool) -> ExitCode {
     let any = |states: &[HostState]| ends.iter().any(|end| states.contains(&end.state));
-    if paused || any(&[HostState::Unknown, HostState::RollbackFailed]) {
+    if ended || any(&[HostState::Unknown, HostState::RollbackFailed]) {
         ExitCode::NeedsOperator
     } else if ends.iter().any(|end| end.unreachable) {
         ExitCode::Unreachable

@@ -11,6 +11,10 @@ use crate::{
     playbook::Confirm,
     rollout::Disruption,
 };
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 impl Driver {
     /// Whether this host's confirmation is due at its `min_healthy_time`.
@@ -38,8 +42,15 @@ impl Driver {
     pub(super) async fn confirm_rest(&mut self) {
         self.finishing = true;
         self.confirming = self.armed_in(&[HostState::Healthy]).into();
+        self.confirming.extend(self.left_by_operator());
         self.pump().await;
         self.finishing = false;
+    }
+
+    /// Hosts of which an operator has said that they stay as they are: no guard is to put them back behind his back.
+    fn left_by_operator(&self) -> Vec<String> {
+        let left = |row: &Row| row.left && row.is_armed() && row.unit.is_some();
+        self.order.iter().filter(|host| self.rows.get(*host).is_some_and(left)).cloned().collect()
     }
 
     fn armed_in(&self, states: &[HostState]) -> Vec<String> {
@@ -67,6 +78,10 @@ impl Driver {
         let failing = row.failing.take();
         match (end, failing) {
             (_, _) if self.heard >= Level::Kill => {}
+            (ConfirmEnd::Lost(why) | ConfirmEnd::Failed(why), _) if row.left => {
+                let why = format!("left as it is by an operator, but not confirmed: {why}");
+                self.set_state(host, HostState::Failed, Some(why));
+            }
             (ConfirmEnd::Confirmed | ConfirmEnd::Denied, Some(why)) => {
                 self.budget.set(host, Some(Disruption::Failed));
                 self.enqueue_rollback(host, Some(why));
@@ -97,8 +112,12 @@ impl Driver {
     }
 
     /// A host said that its guard has fired although it was held.
-    pub(super) fn on_guard_lost(&mut self, host: &str, why: &str) {
+    pub(super) fn on_guard_lost(&mut self, host: &str, why: &str, armed: &Arc<AtomicBool>) {
         let Some(row) = self.rows.get(host) else { return };
+        if !Arc::ptr_eq(armed, &row.armed) {
+            // Of the change that the rehearsal has put back.
+            return;
+        }
         // One that runs its tasks, or is being confirmed, is refused by itself.
         let waits = matches!(row.state, HostState::Verifying | HostState::Healthy) && row.doing != Doing::Confirm;
         if waits && row.failing.is_none() {
@@ -113,14 +132,27 @@ impl Driver {
             if let Some(unit) = &mut row.unit {
                 unit.leave_to_guard();
             }
-            if row.is_armed() && row.is_touched() {
-                let after = self.rollout.guard.last_deadline(self.order.len(), self.resolved.max_unavailable);
-                let message = format!(
-                    "Its change is not confirmed: its guard puts it back by itself, within {} from now.",
-                    crate::rollout::span(after + self.rollout.guard.revert_budget)
-                );
-                self.run.desk.emit(EventKind::Warning { host: Some(host), message });
+            if !row.is_armed() || !row.is_touched() {
+                continue;
             }
+            let (state, why) = (row.state, row.reason.clone());
+            let within = crate::rollout::span(self.guards_done());
+            let message =
+                format!("Its change is not confirmed: its guard puts it back by itself, within {within} from now.");
+            self.run.desk.emit(EventKind::Warning { host: Some(host.clone()), message });
+            let why = why.map(|why| format!("{why}; ")).unwrap_or_default();
+            self.set_state(&host, state, Some(format!("{why}its guard puts it back by itself, within {within}")));
         }
+    }
+
+    /// Hosts that put themselves back when nobody holds them any more.
+    pub(super) fn armed_hosts(&self) -> usize {
+        self.rows.values().filter(|row| row.is_armed() && row.is_touched()).count()
+    }
+
+    /// How long after that the last of them is done at the latest.
+    pub(super) fn guards_done(&self) -> Duration {
+        let guard = &self.rollout.guard;
+        guard.last_deadline(self.order.len(), self.resolved.max_unavailable) + guard.revert_budget
     }
 }

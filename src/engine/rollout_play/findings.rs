@@ -17,7 +17,7 @@ impl Driver {
             News::Variables(variables) => self.judge.set_variables(host, variables),
             News::Absent(probe) => self.judge.set_absent(host, &probe),
             News::Lost(why) => self.on_lost(host, why),
-            News::GuardLost(why) => self.on_guard_lost(host, &why),
+            News::GuardLost { why, armed } => self.on_guard_lost(host, &why, &armed),
             News::Round { probe, phase, verdict, evidence } => self.on_round(host, probe, phase, verdict, &evidence),
         }
     }

@@ -83,8 +83,8 @@ impl Driver {
         let until = Instant::now() + self.rollout.pause_timeout;
         match self.ask(Waiting::Rollback, Some(until), "end").await {
             Some(Decision::GoOn) => (self.held_back, self.restored) = (None, 0),
-            Some(Decision::Abort) | None => {
-                self.give_up();
+            decision @ (Some(Decision::Abort) | None) => {
+                self.give_up(decision == Some(Decision::Abort));
                 if self.run.desk.stopped().level < Level::Abort {
                     self.ask_to_stop(self.timed_out(OnFailure::Pause));
                 }
@@ -116,7 +116,9 @@ impl Driver {
     pub(super) fn waits(&self, what: &str, until: Option<Instant>, then: &str) -> EventKind {
         let timeout_ms = until.map(|until| millis(until.saturating_duration_since(Instant::now())));
         let then = if until.is_some() { then.to_owned() } else { String::new() };
-        EventKind::Waits { play: self.index, what: what.to_owned(), timeout_ms, then }
+        let armed = self.armed_hosts();
+        let guards_ms = (armed > 0).then(|| millis(self.guards_done()));
+        EventKind::Waits { play: self.index, what: what.to_owned(), timeout_ms, then, armed, guards_ms }
     }
 
     fn timed_out(&self, then: OnFailure) -> StopRequest {

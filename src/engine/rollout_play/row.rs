@@ -68,6 +68,8 @@ pub(super) struct Row {
     pub(super) failing: Option<String>,
     /// A probe or trigger found it sick after its change (R6: then it is put back whatever its batch).
     pub(super) sick: bool,
+    /// An operator has said that it stays as it is.
+    pub(super) left: bool,
     /// It was out of reach after its change: its rollback may take long, and says nothing of the environment.
     pub(super) lost: bool,
     /// Waits for its turn to be rolled back.
@@ -99,6 +101,7 @@ impl Row {
             latest: BTreeMap::new(),
             failing: None,
             sick: false,
+            left: false,
             lost: false,
             queued: false,
             inconclusive: None,

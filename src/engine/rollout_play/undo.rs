@@ -265,15 +265,18 @@ impl Driver {
         }
     }
 
-    /// Nobody has said that the rest is to be rolled back: it stays as it is.
-    pub(super) fn give_up(&mut self) {
+    /// The rest is not rolled back: an operator has said so, and it stays as it is; or nobody has said anything, and its
+    /// guards have it when the run has ended.
+    pub(super) fn give_up(&mut self, by_operator: bool) {
         self.gave_up = true;
         for host in std::mem::take(&mut self.queue) {
             if let Some(row) = self.rows.get_mut(&host) {
                 row.queued = false;
+                row.left = by_operator;
             }
-            let why = "environment: not rolled back, since the first hosts put back did not regain their health";
-            self.set_state(&host, HostState::Failed, Some(why.to_owned()));
+            let why = "environment: not rolled back, since the first hosts put back are not as they were";
+            let why = if by_operator { format!("{why}; left as it is by an operator") } else { why.to_owned() };
+            self.set_state(&host, HostState::Failed, Some(why));
         }
     }
 }

@@ -348,3 +348,18 @@ async fn a_trigger_that_cannot_be_told_is_named_as_such() {
     assert_eq!((trigger.as_str(), host.as_str()), ("odd", "a"));
     assert!(evidence.contains("no_such_variable") && !evidence.ends_with(".."), "{evidence}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn row_39_the_first_signal_to_a_failed_batch_that_waits_says_so_and_the_second_rolls_it_back() {
+    let stanza = "    batches: [2]\n    on_failure: pause\n    pause_timeout: 10h";
+    let run = rollout_with(stanza, &[good(), sick()], |log, operator| async move {
+        until(&log, waits_for("failure")).await;
+        send(&operator, [Signal::Interrupt]).await;
+        let told = |kind: &EventKind| matches!(kind, EventKind::Warning { message, .. } if message.contains("waits for an operator"));
+        until(&log, told).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        send(&operator, [Signal::Interrupt]).await;
+    })
+    .await;
+    assert_eq!((states(&run), run.outcome.exit_code), (vec![RolledBack, RolledBack], 2));
+}

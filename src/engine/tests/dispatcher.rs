@@ -44,6 +44,7 @@ fn bench_with(state: tempfile::TempDir, run: RunDir, journal: (Writer, Acks)) ->
     let redactor = Redactor::new();
     redactor.add("hunter22");
     let desk = Dispatcher::start(Parts {
+        undoes: false,
         clock: Clock::system(),
         redactor,
         sinks: vec![Box::new(Record(Arc::clone(&seen)))],

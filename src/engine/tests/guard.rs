@@ -1,14 +1,16 @@
 //! The controller and the guards of its hosts, in paused time; named after the rows of the contract's failure matrix.
 
 use super::{
-    script::{Health, Script, ScriptFleet},
+    control::{said, send, until, waits_for},
+    script::{Health, Script, ScriptFleet, StepFault},
     support::{Log, Outcome, Project, Seen},
 };
 use crate::{
-    engine::Signal,
+    engine::{Command, Signal},
     journal::{EventKind, HostState},
 };
-use HostState::{Changed, RolledBack, Unchanged, Unknown};
+use HostState::{Changed, Failed, RollbackFailed, RolledBack, Unchanged, Unknown};
+use futures::future::BoxFuture;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -117,7 +119,7 @@ async fn per_batch_confirms_nobody_before_the_bake_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_nothing_changed_keeps_no_guard_and_needs_no_new_connection() {
-    let unchanged = Script { steps: vec![super::script::StepFault::Unchanged], ..Script::default() };
+    let unchanged = Script { steps: vec![StepFault::Unchanged], ..Script::default() };
     let scene = Scene::new("    batches: [1]\n    min_healthy_time: 0s", vec![unchanged]);
     let run = scene.run().await;
     assert_eq!(run.state("h00"), Unchanged);
@@ -217,5 +219,105 @@ async fn row_33_fifty_armed_hosts_of_a_dead_controller_never_revert_more_than_ma
         tokio::time::sleep_until(last).await;
         let left: Vec<&String> = scene.hosts.iter().filter(|host| scene.fleet.is_changed(host)).collect();
         assert!(left.is_empty(), "{left:?} hold the change");
+    }
+}
+
+/// Two hosts that do not regain their health when put back, and two that nobody has put back yet.
+async fn held_back(operator: impl FnOnce(Log, mpsc::Sender<Signal>) -> BoxFuture<'static, ()>) -> (Scene, Outcome) {
+    let down = Script { after: vec![Health::Bad], restored: vec![Health::Bad], ..Script::default() };
+    let slow = Script { steps: vec![StepFault::Slow(30)], after: vec![Health::Bad], ..Script::default() };
+    let stanza = "    batches: [4]\n    rollback: { max_parallel: 1 }\n    pause_timeout: 30m\n    guard_timeout: 20s\n    revert_budget: 5s\n    abort_grace: 2m";
+    let scene = Scene::new(stanza, vec![down.clone(), down, slow.clone(), slow]);
+    let (sender, signals) = mpsc::channel(4);
+    let operator = operator(Arc::clone(&scene.log), sender.clone());
+    let operator = async {
+        operator.await;
+        std::future::pending::<()>().await
+    };
+    let run = tokio::select! {
+        run = scene.project.run_with(|_| scene.fleet.clone(), &scene.log, signals) => run,
+        () = operator => unreachable!("the operator never leaves"),
+    };
+    let mut ends: Vec<HostState> = run.states().into_iter().map(|(_, state)| state).collect();
+    ends.sort();
+    assert_eq!((ends, run.outcome.exit_code), (vec![Failed, Failed, RollbackFailed, RollbackFailed], 3));
+    let fired = run.kinds().any(|kind| matches!(kind, EventKind::GuardFired { .. }));
+    assert!(!fired, "no guard fires while the run waits");
+    let told = run.kinds().find_map(|kind| match kind {
+        EventKind::Waits { what, armed, guards_ms, .. } if what == "rollback" => Some((*armed, *guards_ms)),
+        _ => None,
+    });
+    // A lease, no slot but the first, and the revert.
+    assert_eq!(told, Some((2, Some(25_000))), "the wait says what its guards will do");
+    (scene, run)
+}
+
+fn left(run: &Outcome) -> Vec<String> {
+    run.states().into_iter().filter(|(_, state)| *state == Failed).map(|(host, _)| host).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_that_an_operator_leaves_as_they_are_are_confirmed_and_stay_so() {
+    let (scene, run) = held_back(|log, operator| {
+        Box::pin(async move {
+            until(&log, waits_for("rollback")).await;
+            // Long after their deadlines: the guards are held.
+            sleep(Duration::from_secs(600)).await;
+            send(&operator, [said(Command::Abort)]).await;
+        })
+    })
+    .await;
+    sleep(Duration::from_secs(3600)).await;
+    for host in left(&run) {
+        assert!(reason(&run, &host).contains("left as it is by an operator"), "{}", reason(&run, &host));
+        assert!(scene.fleet.is_changed(&host) && !scene.fleet.is_armed(&host), "{host} stays as it is");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_of_which_nobody_says_anything_put_themselves_back_when_the_run_has_ended() {
+    let (scene, run) = held_back(|_, _| Box::pin(async {})).await;
+    for host in left(&run) {
+        assert!(scene.fleet.is_changed(&host) && scene.fleet.is_armed(&host));
+        let why = reason(&run, &host);
+        assert!(why.contains("its guard puts it back by itself, within 25s"), "{why}");
+        let warned = |kind: &EventKind| matches!(kind, EventKind::Warning { host: Some(of), message } if *of == host && message.contains("puts it back by itself"));
+        assert!(run.kinds().any(warned));
+    }
+    sleep(Duration::from_secs(25)).await;
+    assert!(!scene.hosts.iter().any(|host| scene.fleet.is_changed(host)), "as before, all of them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rehearsal_is_confirmed_by_nobody_and_the_second_change_is() {
+    for confirm in ["per_host", "per_batch"] {
+        let stanza = format!(
+            "    batches: [2]\n    rehearse: true\n    min_healthy_time: 4s\n    guard_timeout: 5s\n    confirm: {confirm}"
+        );
+        let scene = Scene::new(&stanza, vec![good(), good()]);
+        let run = scene.run().await;
+        assert_eq!(run.states().into_iter().map(|(_, state)| state).collect::<Vec<_>>(), [Changed, Changed]);
+        assert_eq!(
+            (calls(&run, "arm"), calls(&run, "revert")),
+            (vec!["h00".to_owned(), "h00".into(), "h01".into()], vec!["h00".to_owned()])
+        );
+        let armed: Vec<&String> = run
+            .kinds()
+            .filter_map(|kind| match kind {
+                EventKind::GuardArmed { host, txn, .. } if host == "h00" => Some(txn),
+                _ => None,
+            })
+            .collect();
+        let confirmed: Vec<&String> = run
+            .kinds()
+            .filter_map(|kind| match kind {
+                EventKind::ConfirmIntent { host, txn } if host == "h00" => Some(txn),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(confirmed, [armed[1]], "the rehearsed change is never confirmed");
+        let rehearsed = first(&run, |kind| matches!(kind, EventKind::Rehearsed { failed: None, .. }));
+        assert!(rehearsed < first(&run, |kind| matches!(kind, EventKind::ConfirmIntent { .. })));
+        assert!(scene.hosts.iter().all(|host| !scene.fleet.is_armed(host) && scene.fleet.is_changed(host)));
     }
 }

@@ -313,7 +313,7 @@ async fn row_35_no_host_is_an_error_and_not_a_success() {
     let log = super::support::Log::default();
     let (_signals, receiver) = tokio::sync::mpsc::channel(4);
     let spec = sandbox.project.spec(&log, receiver);
-    let fleet = sandbox.fleet()(&spec.run_id);
+    let fleet = sandbox.fleet()(&spec.base.run_id);
     let error = crate::engine::run(spec, fleet).await.expect_err("refused");
     assert!(error.render(false).contains("no host is left"), "{}", error.render(false));
 }

@@ -1,7 +1,7 @@
 //! A project on disk, run with a fleet of the test's own.
 
 use crate::{
-    engine::{self, Options, RunOutcome, RunSpec, Signal},
+    engine::{self, Options, RunBase, RunOutcome, RunSpec, Signal},
     host::Fleet,
     inventory,
     journal::{Event, EventKind, HostState, Reader, RunDir},
@@ -117,12 +117,14 @@ impl Project {
             world,
             redactor: Redactor::new(),
             options: self.options.clone(),
-            agent_sha256: String::new(),
-            user: "tester".to_owned(),
-            dir,
-            run_id,
-            sinks: vec![Box::new(LogSink(Arc::clone(log)))],
-            signals,
+            base: RunBase {
+                agent_sha256: String::new(),
+                user: "tester".to_owned(),
+                dir,
+                run_id,
+                sinks: vec![Box::new(LogSink(Arc::clone(log)))],
+                signals,
+            },
         }
     }
 
@@ -139,8 +141,8 @@ impl Project {
         signals: mpsc::Receiver<Signal>,
     ) -> Outcome {
         let spec = self.spec(log, signals);
-        let dir = spec.dir.clone();
-        let fleet = fleet(&spec.run_id);
+        let dir = spec.base.dir.clone();
+        let fleet = fleet(&spec.base.run_id);
         let outcome = engine::run(spec, fleet).await.unwrap_or_else(|error| panic!("{error}"));
         let run = Outcome::of(outcome, std::mem::take(&mut *log.lock().expect("lock")));
         if let Some(dir) = dir {

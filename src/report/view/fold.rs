@@ -142,7 +142,7 @@ impl RunView {
     fn stop(&mut self, event: &Event) {
         let at = event.at;
         self.waits = match &event.kind {
-            EventKind::Waits { play: _, what, timeout_ms, then: _ } => {
+            EventKind::Waits { what, timeout_ms, .. } => {
                 Some((what.clone(), timeout_ms.map(|ms| event.elapsed_ms + ms)))
             }
             _ => None,
