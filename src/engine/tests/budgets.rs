@@ -1,64 +1,16 @@
 //! Budgets, ramps and deadlines of a rollout, in paused time.
 
 use super::{
-    script::{Health, Script, ScriptFleet, StepFault},
-    support::{Log, Outcome, Project},
+    scene::{Scene, good},
+    script::{Health, Script, StepFault},
+    support::{Outcome, states},
 };
-use crate::{
-    engine::{self, Options},
-    journal::{EventKind, HostState, StopCause},
-};
+use crate::journal::{EventKind, HostState, StopCause};
 use HostState::{Changed, NeverStarted, RolledBack};
 
 /// Runs one task on these hosts (name, variables, script) with this stanza.
 async fn rollout(stanza: &str, hosts: &[(&str, &str, Script)]) -> Outcome {
-    let (run, _) = try_rollout(stanza, hosts).await.unwrap_or_else(|error| panic!("{error}"));
-    run
-}
-
-async fn try_rollout(stanza: &str, hosts: &[(&str, &str, Script)]) -> Result<(Outcome, Log), crate::error::Error> {
-    let playbook = format!(
-        "- hosts: all
-  gather_facts: false
-  rollout:
-    min_healthy_time: 4s
-    healthy_deadline: 60s
-{stanza}
-    probes:
-      - name: alive
-        command: look
-        interval: 2s
-        timeout: 5s
-    triggers:
-      - name: sick
-        when: alive.consecutive_failures >= 3
-  tasks:
-    - name: Change
-      command: change it
-      accept_irreversible: true
-"
-    );
-    let lines: Vec<String> = hosts.iter().map(|(name, variables, _)| format!("{name} {variables}")).collect();
-    let mut project = Project::new(&playbook, &lines.join("\n"));
-    // Time is paused: the journal's thread would look like idleness.
-    project.journal = false;
-    project.options = Options::default();
-    let log = Log::default();
-    let scripts = hosts.iter().map(|(name, _, script)| ((*name).to_owned(), script.clone())).collect();
-    let fleet = ScriptFleet::new(scripts, &log);
-    let (_signals, receiver) = tokio::sync::mpsc::channel(4);
-    let spec = project.spec(&log, receiver);
-    let outcome = engine::run(spec, fleet).await?;
-    let seen = std::mem::take(&mut *log.lock().expect("lock"));
-    Ok((Outcome::of(outcome, seen), log))
-}
-
-fn states(run: &Outcome) -> Vec<HostState> {
-    run.states().into_iter().map(|(_, state)| state).collect()
-}
-
-fn good() -> Script {
-    Script::default()
+    Scene::of(stanza, hosts).run().await
 }
 
 /// The most hosts in flight at once whose name begins so.
@@ -102,7 +54,7 @@ async fn a_percentage_of_each_failure_domain_may_be_disrupted_and_batches_keep_t
 #[tokio::test(start_paused = true)]
 async fn hosts_in_no_failure_domain_are_named_before_anything_is_touched() {
     let hosts = [("a", "rack=r1", good()), ("b", "", good()), ("c", "rack=''", good())];
-    let error = try_rollout("    batches: [3]\n    failure_domain: rack", &hosts).await.err().expect("refused");
+    let error = Scene::of("    batches: [3]\n    failure_domain: rack", &hosts).try_run().await.err().expect("refused");
     let text = error.render(false);
     assert!(text.contains("`rack` says nothing on b") && text.contains("c (empty)"), "{text}");
 }

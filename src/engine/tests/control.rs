@@ -1,9 +1,9 @@
 //! What stops a run and what lifts it, in paused time: pauses, promotions, `on_failure` in its four forms.
 
 use super::{
-    faults::{good, reason, rollout, rollout_with, sick, states},
+    scene::{good, rollout, rollout_with, sick},
     script::{Health, Script, StepFault},
-    support::{Log, Outcome, Seen},
+    support::{Log, Outcome, Seen, reason, states},
 };
 use crate::{
     engine::{Command, Order, Signal},
@@ -242,7 +242,7 @@ async fn promote_manual_waits_after_every_batch_but_the_last() {
         for host in ["a", "b"] {
             let healthy = |kind: &EventKind| matches!(kind, EventKind::HostChanged { host: it, state: HostState::Healthy, .. } if it == host);
             until(&log, healthy).await;
-            tokio::time::sleep(Duration::from_secs(86_400)).await;
+            tokio::time::sleep(Duration::from_secs(3600)).await;
             send(&operator, [said(Command::Promote)]).await;
         }
     })

@@ -1,93 +1,12 @@
 //! Faults that no real host shows on demand, in paused time; named after the rows of the contract's failure matrix.
 
 use super::{
-    script::{Health, Script, ScriptFleet, StepFault},
-    support::{Log, Outcome, Project, Seen},
+    scene::{good, rollout, sick},
+    script::{Health, Script, StepFault},
+    support::{Seen, reason, states},
 };
-use crate::{
-    engine::Signal,
-    journal::{EventKind, HostState, StopCause},
-};
+use crate::journal::{EventKind, HostState, StopCause};
 use HostState::{Changed, Failed, NeverStarted, RollbackFailed, RolledBack, Unknown};
-use std::{collections::BTreeMap, future::Future, sync::Arc};
-use tokio::sync::mpsc;
-
-/// Runs one task on hosts `a`, `b`, ... with these scripts and this stanza.
-pub(super) async fn rollout(stanza: &str, scripts: &[Script]) -> Outcome {
-    let nobody = |_: Log, _: mpsc::Sender<Signal>| std::future::pending();
-    rollout_with(stanza, scripts, nobody).await
-}
-
-/// As [`rollout`], with an operator who sees what happens and may say something.
-pub(super) async fn rollout_with<F: Future<Output = ()>>(
-    stanza: &str,
-    scripts: &[Script],
-    operator: impl FnOnce(Log, mpsc::Sender<Signal>) -> F,
-) -> Outcome {
-    let triggers = if stanza.contains("triggers:") {
-        ""
-    } else {
-        "    triggers:\n      - name: sick\n        when: alive.consecutive_failures >= 3"
-    };
-    let playbook = format!(
-        "- hosts: all
-  gather_facts: false
-  rollout:
-    min_healthy_time: 4s
-    healthy_deadline: 60s
-    rollback_deadline: 90s
-{stanza}
-    probes:
-      - name: alive
-        command: look
-        interval: 2s
-        timeout: 5s
-{triggers}
-  tasks:
-    - name: Change
-      command: change it
-      accept_irreversible: true
-"
-    );
-    let names: Vec<String> = ('a'..).take(scripts.len()).map(String::from).collect();
-    let mut project = Project::new(&playbook, &names.join("\n"));
-    // Time is paused: the journal's thread would look like idleness.
-    project.journal = false;
-    let log = Log::default();
-    let scripts: BTreeMap<String, Script> = names.into_iter().zip(scripts.iter().cloned()).collect();
-    let fleet = ScriptFleet::new(scripts, &log);
-    let (sender, signals) = mpsc::channel(4);
-    let operator = async {
-        operator(Arc::clone(&log), sender.clone()).await;
-        std::future::pending::<()>().await;
-    };
-    let run = tokio::select! {
-        run = project.run_with(|_| fleet.clone(), &log, signals) => run,
-        () = operator => unreachable!("the operator never leaves"),
-    };
-    for (host, state) in run.states() {
-        let holds = fleet.is_changed(&host);
-        assert!(!holds || !matches!(state, RolledBack | NeverStarted), "{host} is {state:?} and holds the change");
-    }
-    run
-}
-
-pub(super) fn states(run: &Outcome) -> Vec<HostState> {
-    run.states().into_iter().map(|(_, state)| state).collect()
-}
-
-pub(super) fn reason(run: &Outcome, host: &str) -> String {
-    let host = run.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run");
-    host.reason.clone().unwrap_or_default()
-}
-
-pub(super) fn good() -> Script {
-    Script::default()
-}
-
-pub(super) fn sick() -> Script {
-    Script { after: vec![Health::Bad], ..Script::default() }
-}
 
 #[tokio::test(start_paused = true)]
 async fn row_6_a_host_that_never_comes_back_is_unknown_and_the_others_are_put_back() {

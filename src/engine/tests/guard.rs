@@ -2,8 +2,9 @@
 
 use super::{
     control::{said, send, until, waits_for},
-    script::{Health, Script, ScriptFleet, StepFault},
-    support::{Log, Outcome, Project, Seen},
+    scene::{Scene, good},
+    script::{Health, Script, StepFault},
+    support::{Log, Outcome, Seen, reason},
 };
 use crate::{
     engine::{Command, Signal},
@@ -11,65 +12,17 @@ use crate::{
 };
 use HostState::{Changed, Failed, RollbackFailed, RolledBack, Unchanged, Unknown};
 use futures::future::BoxFuture;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
 };
 
-/// A play of one change with this stanza, over hosts `h0`, `h1`, ... with these scripts.
-struct Scene {
-    project: Project,
-    fleet: Arc<ScriptFleet>,
-    log: Log,
-    hosts: Vec<String>,
-}
-
-impl Scene {
-    fn new(stanza: &str, scripts: Vec<Script>) -> Self {
-        let playbook = format!(
-            "- hosts: all
-  gather_facts: false
-  rollout:
-    healthy_deadline: 1h
-    rollback_deadline: 10m
-{stanza}
-    probes:
-      - name: alive
-        command: look
-        interval: 2s
-        timeout: 5s
-    triggers:
-      - name: sick
-        when: alive.consecutive_failures >= 3
-  tasks:
-    - name: Change
-      command: change it
-      accept_irreversible: true
-"
-        );
-        let hosts: Vec<String> = (0..scripts.len()).map(|n| format!("h{n:02}")).collect();
-        let mut project = Project::new(&playbook, &hosts.join("\n"));
-        // Time is paused: the journal's thread would look like idleness.
-        project.journal = false;
-        let log = Log::default();
-        let scripts: BTreeMap<String, Script> = hosts.iter().cloned().zip(scripts).collect();
-        let fleet = ScriptFleet::new(scripts, &log);
-        Self { project, fleet, log, hosts }
-    }
-
-    async fn run(&self) -> Outcome {
-        self.project.run(|_| self.fleet.clone(), &self.log).await
-    }
-}
-
-fn good() -> Script {
-    Script::default()
-}
-
-fn reason(run: &Outcome, host: &str) -> String {
-    let host = run.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run");
-    host.reason.clone().unwrap_or_default()
+/// Hosts `h00`, `h01`, ... in a play whose own deadlines are far.
+fn scene(stanza: &str, scripts: Vec<Script>) -> Scene {
+    let names: Vec<String> = (0..scripts.len()).map(|n| format!("h{n:02}")).collect();
+    let hosts: Vec<_> = names.iter().zip(scripts).map(|(name, script)| (name.as_str(), "", script)).collect();
+    Scene::of(&format!("    healthy_deadline: 1h\n    rollback_deadline: 10m\n{stanza}"), &hosts)
 }
 
 fn calls(run: &Outcome, wanted: &str) -> Vec<String> {
@@ -87,7 +40,7 @@ fn first(run: &Outcome, is: impl Fn(&EventKind) -> bool) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn each_host_is_armed_before_its_first_step_and_confirmed_anew_when_it_is_healthy() {
-    let scene = Scene::new("    batches: [1]\n    min_healthy_time: 4s", vec![good(), good()]);
+    let scene = scene("    batches: [1]\n    min_healthy_time: 4s", vec![good(), good()]);
     let run = scene.run().await;
     assert_eq!(run.states().into_iter().map(|(_, state)| state).collect::<Vec<_>>(), [Changed, Changed]);
     assert_eq!(calls(&run, "arm"), ["h00", "h01"]);
@@ -107,7 +60,7 @@ async fn each_host_is_armed_before_its_first_step_and_confirmed_anew_when_it_is_
 #[tokio::test(start_paused = true)]
 async fn per_batch_confirms_nobody_before_the_bake_is_over() {
     let stanza = "    batches: [2]\n    min_healthy_time: 4s\n    bake_time: 300s\n    confirm: per_batch\n    guard_timeout: 20s";
-    let scene = Scene::new(stanza, vec![good(), good()]);
+    let scene = scene(stanza, vec![good(), good()]);
     let run = scene.run().await;
     assert_eq!(run.state("h00"), Changed);
     let bake = first(&run, |kind| matches!(kind, EventKind::BakeStarted { .. }));
@@ -120,7 +73,7 @@ async fn per_batch_confirms_nobody_before_the_bake_is_over() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_nothing_changed_keeps_no_guard_and_needs_no_new_connection() {
     let unchanged = Script { steps: vec![StepFault::Unchanged], ..Script::default() };
-    let scene = Scene::new("    batches: [1]\n    min_healthy_time: 0s", vec![unchanged]);
+    let scene = scene("    batches: [1]\n    min_healthy_time: 0s", vec![unchanged]);
     let run = scene.run().await;
     assert_eq!(run.state("h00"), Unchanged);
     assert_eq!((calls(&run, "confirm").len(), calls(&run, "confirm anew").len()), (1, 0));
@@ -131,7 +84,7 @@ async fn a_host_that_nothing_changed_keeps_no_guard_and_needs_no_new_connection(
 async fn row_4_a_confirmation_after_the_guard_has_fired_is_refused_and_the_host_is_no_success() {
     let deaf = Script { deaf: true, ..Script::default() };
     let stanza = "    batches: [2]\n    min_healthy_time: 4s\n    bake_time: 60s\n    confirm: per_batch\n    guard_timeout: 20s\n    revert_budget: 5s\n    max_unavailable: 2";
-    let scene = Scene::new(stanza, vec![good(), deaf]);
+    let scene = scene(stanza, vec![good(), deaf]);
     let run = scene.run().await;
     assert_eq!(run.state("h01"), RolledBack);
     assert!(reason(&run, "h01").contains("reverted_by_guard"), "{}", reason(&run, "h01"));
@@ -149,7 +102,7 @@ async fn row_4_a_confirmation_after_the_guard_has_fired_is_refused_and_the_host_
 async fn row_32_a_long_verification_is_held_by_extensions() {
     let slow = Script { after: vec![Health::Bad, Health::Bad, Health::Good], ..Script::default() };
     let stanza = "    batches: [1]\n    min_healthy_time: 600s\n    guard_timeout: 5s";
-    let scene = Scene::new(stanza, vec![slow]);
+    let scene = scene(stanza, vec![slow]);
     let run = scene.run().await;
     assert_eq!(run.state("h00"), Changed);
     assert!(run.events.last().is_some_and(|event| event.elapsed_ms >= 600_000));
@@ -159,7 +112,7 @@ async fn row_32_a_long_verification_is_held_by_extensions() {
 async fn row_32_if_the_guard_fires_while_verification_is_still_going_the_revert_wins() {
     let deaf = Script { deaf: true, ..Script::default() };
     let stanza = "    batches: [1]\n    min_healthy_time: 60s\n    guard_timeout: 20s\n    revert_budget: 5s";
-    let scene = Scene::new(stanza, vec![deaf]);
+    let scene = scene(stanza, vec![deaf]);
     let run = scene.run().await;
     assert_eq!(run.state("h00"), RolledBack);
     assert!(reason(&run, "h00").contains("reverted_by_guard"));
@@ -170,7 +123,7 @@ async fn row_32_if_the_guard_fires_while_verification_is_still_going_the_revert_
 async fn a_change_that_broke_the_way_in_is_not_confirmed_and_is_put_back_over_the_old_connection() {
     let locked = Script { locked: true, ..Script::default() };
     let stanza = "    batches: [1]\n    min_healthy_time: 4s\n    guard_timeout: 20s";
-    let scene = Scene::new(stanza, vec![locked]);
+    let scene = scene(stanza, vec![locked]);
     let run = scene.run().await;
     assert_eq!(run.state("h00"), RolledBack);
     assert!(reason(&run, "h00").contains("new connection"), "{}", reason(&run, "h00"));
@@ -207,7 +160,7 @@ async fn row_33_fifty_armed_hosts_of_a_dead_controller_never_revert_more_than_ma
     // At moments that cut the rounds of extensions in different places.
     for after in [100.0, 107.3, 111.9, 118.4, 129.8] {
         let stanza = "    batches: [50]\n    max_unavailable: 5\n    min_healthy_time: 4s\n    bake_time: 1h\n    confirm: per_batch\n    guard_timeout: 40s\n    revert_budget: 30s";
-        let scene = Scene::new(stanza, (0..50).map(|_| good()).collect());
+        let scene = scene(stanza, (0..50).map(|_| good()).collect());
         let run = killed(&scene, Duration::from_secs_f64(after)).await;
         assert!(run.states().iter().all(|(_, state)| *state == Unknown), "{:?}", run.states());
         let windows = scene.fleet.windows();
@@ -227,17 +180,8 @@ async fn held_back(operator: impl FnOnce(Log, mpsc::Sender<Signal>) -> BoxFuture
     let down = Script { after: vec![Health::Bad], restored: vec![Health::Bad], ..Script::default() };
     let slow = Script { steps: vec![StepFault::Slow(30)], after: vec![Health::Bad], ..Script::default() };
     let stanza = "    batches: [4]\n    rollback: { max_parallel: 1 }\n    pause_timeout: 30m\n    guard_timeout: 20s\n    revert_budget: 5s\n    abort_grace: 2m";
-    let scene = Scene::new(stanza, vec![down.clone(), down, slow.clone(), slow]);
-    let (sender, signals) = mpsc::channel(4);
-    let operator = operator(Arc::clone(&scene.log), sender.clone());
-    let operator = async {
-        operator.await;
-        std::future::pending::<()>().await
-    };
-    let run = tokio::select! {
-        run = scene.project.run_with(|_| scene.fleet.clone(), &scene.log, signals) => run,
-        () = operator => unreachable!("the operator never leaves"),
-    };
+    let scene = scene(stanza, vec![down.clone(), down, slow.clone(), slow]);
+    let run = scene.run_with(operator).await;
     let mut ends: Vec<HostState> = run.states().into_iter().map(|(_, state)| state).collect();
     ends.sort();
     assert_eq!((ends, run.outcome.exit_code), (vec![Failed, Failed, RollbackFailed, RollbackFailed], 3));
@@ -294,7 +238,7 @@ async fn a_rehearsal_is_confirmed_by_nobody_and_the_second_change_is() {
         let stanza = format!(
             "    batches: [2]\n    rehearse: true\n    min_healthy_time: 4s\n    guard_timeout: 5s\n    confirm: {confirm}"
         );
-        let scene = Scene::new(&stanza, vec![good(), good()]);
+        let scene = scene(&stanza, vec![good(), good()]);
         let run = scene.run().await;
         assert_eq!(run.states().into_iter().map(|(_, state)| state).collect::<Vec<_>>(), [Changed, Changed]);
         assert_eq!(

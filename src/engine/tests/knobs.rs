@@ -2,21 +2,14 @@
 //! from the controller.
 
 use super::{
-    faults::{good, reason, rollout, sick, states},
     rows::serve_on,
     sandbox::Sandbox,
+    scene::{good, rollout, sick},
     script::{Health, Script},
-    support::{Outcome, Seen},
+    support::{Outcome, Seen, reason, states, why_aborted},
 };
 use crate::journal::{EventKind, HostState, StopCause};
 use HostState::{Changed, NeverStarted, RolledBack};
-
-fn why_aborted(run: &Outcome) -> Option<(StopCause, String)> {
-    run.kinds().find_map(|kind| match kind {
-        EventKind::Aborted { cause, evidence, .. } => Some((cause.clone(), evidence.clone())),
-        _ => None,
-    })
-}
 
 fn resolved(run: &Outcome) -> Vec<String> {
     let of = |kind: &EventKind| match kind {

@@ -13,6 +13,7 @@ mod rehearsal;
 mod rollout;
 mod rows;
 mod sandbox;
+mod scene;
 mod script;
 mod script_guard;
 mod support;

@@ -2,15 +2,12 @@
 
 use super::{
     sandbox::Sandbox,
-    script::{Health, Script, ScriptFleet, StepFault},
-    support::{Log, Outcome, Project},
+    scene::{good, rollout},
+    script::{Health, Script, StepFault},
+    support::{Outcome, states, why_aborted},
 };
 use crate::journal::{EventKind, HostState, StopCause};
 use HostState::{Changed, NeverStarted, RollbackFailed, RolledBack, Unchanged, Unknown};
-
-fn states(run: &Outcome) -> Vec<HostState> {
-    run.states().into_iter().map(|(_, state)| state).collect()
-}
 
 fn path(run: &Outcome, wanted: &str) -> Vec<HostState> {
     run.kinds()
@@ -84,41 +81,7 @@ async fn the_first_host_is_changed_put_back_compared_and_changed_again_before_an
 }
 
 async fn scripted(extra: &str, scripts: Vec<Script>) -> Outcome {
-    let playbook = format!(
-        "- hosts: all
-  gather_facts: false
-  rollout:
-    rehearse: true
-    min_healthy_time: 4s
-    healthy_deadline: 60s
-    rollback_deadline: 90s
-{extra}
-    probes:
-      - {{ name: alive, command: look, interval: 2s, timeout: 5s }}
-  tasks:
-    - name: Change
-      command: change it
-      accept_irreversible: true
-"
-    );
-    let names: Vec<String> = ('a'..).take(scripts.len()).map(String::from).collect();
-    let mut project = Project::new(&playbook, &names.join("\n"));
-    // Time is paused: the journal's thread would look like idleness.
-    project.journal = false;
-    let log = Log::default();
-    let fleet = ScriptFleet::new(names.into_iter().zip(scripts).collect(), &log);
-    project.run(|_| fleet.clone(), &log).await
-}
-
-fn good() -> Script {
-    Script::default()
-}
-
-fn why_aborted(run: &Outcome) -> Option<(StopCause, String)> {
-    run.kinds().find_map(|kind| match kind {
-        EventKind::Aborted { cause, evidence, .. } => Some((cause.clone(), evidence.clone())),
-        _ => None,
-    })
+    rollout(&format!("    rehearse: true\n    triggers: []\n{extra}"), &scripts).await
 }
 
 #[tokio::test(start_paused = true)]

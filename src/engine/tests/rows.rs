@@ -1,7 +1,10 @@
 //! Rows of the failure matrix that a probe provokes: real agents on real files, asking real servers that are silent, talk
 //! garbage or never end.
 
-use super::{sandbox::Sandbox, support::Outcome};
+use super::{
+    sandbox::Sandbox,
+    support::{Outcome, reason, states},
+};
 use crate::journal::{EventKind, HostState, ProbePhase, StopCause};
 use HostState::{Changed, NeverStarted, RolledBack};
 use std::{
@@ -58,15 +61,6 @@ fn everything(sandbox: &Sandbox) -> Vec<(String, Vec<u8>, u32)> {
         (path, bytes, mode)
     };
     sandbox.everything().into_iter().map(with_mode).collect()
-}
-
-fn states(run: &Outcome) -> Vec<HostState> {
-    run.states().into_iter().map(|(_, state)| state).collect()
-}
-
-fn reason(run: &Outcome, host: &str) -> String {
-    let host = run.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run");
-    host.reason.clone().unwrap_or_default()
 }
 
 /// The evidence of the rounds after the change.

@@ -4,7 +4,7 @@ use crate::{
     engine::{self, Options, RunBase, RunOutcome, RunSpec, Signal},
     host::Fleet,
     inventory,
-    journal::{Event, EventKind, HostState, Reader, RunDir},
+    journal::{Event, EventKind, HostState, Reader, RunDir, StopCause},
     playbook,
     report::Sink,
     secrets::Redactor,
@@ -151,4 +151,23 @@ impl Project {
         }
         run
     }
+}
+
+/// The hosts' states, in order.
+pub(super) fn states(run: &Outcome) -> Vec<HostState> {
+    run.states().into_iter().map(|(_, state)| state).collect()
+}
+
+/// Why a host is in its state.
+pub(super) fn reason(run: &Outcome, host: &str) -> String {
+    let host = run.outcome.hosts.iter().find(|it| it.host == host).expect("a host of the run");
+    host.reason.clone().unwrap_or_default()
+}
+
+/// Cause and evidence of the abort.
+pub(super) fn why_aborted(run: &Outcome) -> Option<(StopCause, String)> {
+    run.kinds().find_map(|kind| match kind {
+        EventKind::Aborted { cause, evidence, .. } => Some((cause.clone(), evidence.clone())),
+        _ => None,
+    })
 }
