@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     journal::{EventKind, HostState},
-    playbook::Play,
+    playbook::{OnUnreachable, Play},
     rollout::Resolved,
     vars::Batch,
 };
@@ -89,7 +89,7 @@ fn host_end(unit: &Unit, end: ListEnd) -> HostEnd {
         ListEnd::Done if unit.changed => (HostState::Changed, None),
         ListEnd::Done => (HostState::Unchanged, None),
         ListEnd::Failed(why) => (HostState::Failed, Some(why)),
-        ListEnd::Unreachable(why) => (HostState::NeverStarted, Some(format!("unreachable: {why}"))),
+        ListEnd::Unreachable(why) => (HostState::NeverStarted, Some(format!("{}unreachable: {why}", excluded(unit)))),
         ListEnd::Stopped => (HostState::NeverStarted, Some("stopped".to_owned())),
     };
     say(unit, state, reason.clone());
@@ -110,6 +110,12 @@ fn say_rollback(unit: &Unit) {
         let (host, play) = (unit.name.clone(), unit.play.index);
         unit.run.desk.emit(EventKind::RollbackPlanned { host, play, tasks });
     }
+}
+
+/// What a run does without (`on_unreachable_preflight`).
+fn excluded(unit: &Unit) -> &'static str {
+    let rollout = unit.play.play.rollout.as_ref();
+    if rollout.is_some_and(|rollout| rollout.on_unreachable == OnUnreachable::Exclude) { "excluded: " } else { "" }
 }
 
 fn say(unit: &Unit, state: HostState, reason: Option<String>) {
