@@ -220,7 +220,7 @@ fn what_a_play_cannot_be_is_said() {
         ),
         (
             "hosts: all\nrollout: {probes: [{name: a, unix: /s, from: controller}]}",
-            "play.yml:2:49: `from: controller` cannot ask a Unix socket of the host",
+            "play.yml:2:48: `from: controller` cannot ask a Unix socket of the host",
         ),
         ("hosts: all\nrollout: {triggers: [{when: a.p95 > 1}]}", "play.yml:2:31: there is no probe named `a`"),
         (
