@@ -51,8 +51,10 @@ fn row_3_a_host_cut_off_in_the_middle_of_a_docker_restart_puts_itself_back() {
     let runbook = lab.runbook(&[("batches", "[2]"), ("guard_timeout", "10s"), ("rollback_deadline", "10s")]);
     let mut run = lab.start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS]);
     run.until_task("h2", "start docker");
+    let state = "systemctl is-active docker.service || true";
+    lab.inside("h2", &format!("timeout 60 sh -c 'until [ \"$({state})\" = activating ]; do sleep 0.1; done'"));
     let cut = lab.cut("h2");
-    assert_eq!(lab.inside("h2", "systemctl is-active docker.service || true"), "activating\n");
+    assert_eq!(lab.inside("h2", state), "activating\n");
     let fired = "until grep -q reverted_by_guard /var/lib/rollgate/txn/*/guard.json; do sleep 0.2; done";
     lab.inside("h2", &format!("timeout 240 sh -c '{fired}'"));
     let run = run.end().expect_code(3);

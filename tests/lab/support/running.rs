@@ -16,9 +16,20 @@ use std::{
 /// After this a run that should have ended is killed, and the test fails. No test comes near it.
 const HANGS: Duration = Duration::from_secs(900);
 
+/// The program. One that a test leaves behind when it fails would go on with the next test's hosts.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Ended already, where the test did not fail.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A run in progress.
 pub(crate) struct Running {
-    child: Child,
+    program: Program,
     pid: Pid,
     events: Lines<BufReader<ChildStdout>>,
     stderr: JoinHandle<String>,
@@ -50,7 +61,7 @@ impl Running {
             }
         });
         let events = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, pid, events, stderr, watch, state_dir: state_dir.to_owned() }
+        Self { program: Program(child), pid, events, stderr, watch, state_dir: state_dir.to_owned() }
     }
 
     /// Reads on to the first event that `wanted` accepts.
@@ -80,14 +91,14 @@ impl Running {
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         kill_process(self.pid, Signal::KILL).unwrap();
-        self.child.wait().unwrap();
+        self.program.0.wait().unwrap();
         let _ = self.watch.send(());
     }
 
     /// Waits for the end of a run that kills itself. False if it came to its end. Its id, where it has said it.
     pub(crate) fn died(mut self) -> (bool, Option<String>) {
         let lines: Vec<String> = self.events.by_ref().map(Result::unwrap).collect();
-        let status = self.child.wait().unwrap();
+        let status = self.program.0.wait().unwrap();
         let _ = self.watch.send(());
         let first = lines.first().and_then(|line| serde_json::from_str::<Event>(line).ok());
         let run = first.and_then(|event| match event.kind {
@@ -103,7 +114,7 @@ impl Running {
         for line in self.events.by_ref() {
             line.unwrap();
         }
-        let status = self.child.wait().unwrap();
+        let status = self.program.0.wait().unwrap();
         let _ = self.watch.send(());
         Outcome::of(status, self.stderr.join().unwrap(), &self.state_dir)
     }
