@@ -355,13 +355,20 @@ impl Dispatcher {
     fn abort(&mut self, cause: StopCause, evidence: String, then: Option<OnFailure>) {
         // What `on_failure: pause` waited for comes as an abort of its own.
         let decided = self.waiting == Some(Waiting::Failure);
-        if self.stop.borrow().level < Level::Abort || decided {
+        if self.stop.borrow().level < Level::Abort || decided || self.outdoes(&cause) {
             self.waiting = None;
             let follows = on_failure_key(then.unwrap_or(self.policy)).to_owned();
             let kind = EventKind::Aborted { cause: cause.clone(), evidence: evidence.clone(), then: follows };
             self.record(kind, None, true);
             self.raise(Level::Abort, cause, evidence, then);
         }
+    }
+
+    /// A rehearsal that failed ends the run, whatever an abort before it left to the play.
+    fn outdoes(&self, cause: &StopCause) -> bool {
+        let stop = self.stop.borrow();
+        let mild = matches!(stop.then.unwrap_or(self.policy), OnFailure::Continue | OnFailure::Pause);
+        matches!(cause, StopCause::Rehearsal { .. }) && stop.level == Level::Abort && mild && !stop.lasts()
     }
 
     pub(super) fn raise(&mut self, level: Level, cause: StopCause, evidence: String, then: Option<OnFailure>) {

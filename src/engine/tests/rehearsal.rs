@@ -100,6 +100,21 @@ async fn a_rehearsal_that_fails_stops_the_rollout_with_the_host_as_the_rollback_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rehearsal_that_fails_after_another_abort_ends_the_run_all_the_same() {
+    for on_failure in ["continue", "pause"] {
+        let ill = Script { restored: vec![Health::Bad], ..Script::default() };
+        let stanza = format!(
+            "    batches: [1]\n    max_fail: 1\n    max_unavailable: 2\n    healthy_deadline: 40s\n    progress_deadline: 41s\n    on_failure: {on_failure}"
+        );
+        let run = scripted(&stanza, vec![ill, good(), good()]).await;
+        let expected = (vec![RollbackFailed, NeverStarted, NeverStarted], 3);
+        assert_eq!((states(&run), run.outcome.exit_code), expected, "{on_failure}");
+        let causes: Vec<_> = run.kinds().filter(|kind| matches!(kind, EventKind::Aborted { .. })).collect();
+        assert_eq!(causes.len(), 2, "no progress, then the rehearsal: {causes:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_is_lost_in_its_rehearsal_is_unknown() {
     // In reach until its watch is over: the second probe round after the change and all that follows are lost.
     let lost = Script { lost_at_revert: true, ..Script::default() };
