@@ -115,7 +115,7 @@ pub(crate) fn bundle(tasks: &[Arc<Task>], scope_of: impl Fn(&Task) -> Scope) -> 
 }
 
 /// The scopes of a task's items; the task's own where it has no loop.
-fn items(task: &Task, scope: &Scope) -> Result<Vec<Scope>, String> {
+pub(crate) fn items(task: &Task, scope: &Scope) -> Result<Vec<Scope>, String> {
     let Some(list) = &task.r#loop else { return Ok(vec![scope.clone()]) };
     let Value::Array(items) = known(scope, list)? else { return Err("its loop is not a list".to_owned()) };
     let count = items.len();

@@ -2,7 +2,8 @@
 
 use super::{
     prepare::module_name,
-    values::{all, known, named, said, shown, text},
+    txn::items,
+    values::{all, named, said, shown, text},
 };
 use crate::{
     playbook::{Action, Task, Template},
@@ -10,8 +11,7 @@ use crate::{
     template::Rendered,
     vars::Scope,
 };
-use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Stands for what is not to be seen.
 const HIDDEN: &str = "(hidden)";
@@ -22,15 +22,8 @@ pub(crate) fn lines(tasks: &[Arc<Task>], scope_of: impl Fn(&Task) -> Scope) -> V
 }
 
 fn task_lines(task: &Task, scope: &Scope) -> Vec<String> {
-    let Some(list) = &task.r#loop else { return one(task, scope).into_iter().collect() };
-    match known(scope, list) {
-        Ok(Value::Array(items)) => {
-            let count = items.len();
-            let scopes = items.into_iter().enumerate();
-            let scopes = scopes.map(|(index, item)| scope.item(&task.loop_control, item, index, count));
-            scopes.filter_map(|scope| one(task, &scope)).collect()
-        }
-        Ok(_) => vec![format!("{}: its loop is not a list", head(task, scope))],
+    match items(task, scope) {
+        Ok(scopes) => scopes.iter().filter_map(|scope| one(task, scope)).collect(),
         Err(because) => vec![format!("{}: for items that are not known yet: {because}", head(task, scope))],
     }
 }
@@ -63,8 +56,7 @@ fn head(task: &Task, scope: &Scope) -> String {
 
 fn params(task: &Task, scope: &Scope) -> Vec<String> {
     let Action::Agent(args) = &task.action else { return Vec::new() };
-    let given: BTreeMap<_, _> = args.params.iter().collect();
-    given.into_iter().filter_map(|(name, template)| param(scope, name, template)).collect()
+    args.params.iter().filter_map(|(name, template)| param(scope, name, template)).collect()
 }
 
 /// None for `omit`.
