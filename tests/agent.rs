@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
 #[path = "support/sshd.rs"]
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod sshd;
 
 use rollgate::{
@@ -115,6 +116,25 @@ async fn the_agent_is_pushed_once_and_then_found() {
     warm.close().await;
 }
 
+/// Files without a mode of their own, and commands, are as the user's own would be, whether or not it had to be pushed.
+#[tokio::test]
+async fn the_umask_is_the_login_s_on_a_cold_host_and_on_a_warm_one() {
+    if missing("the_umask_is_the_login_s_on_a_cold_host_and_on_a_warm_one") {
+        return;
+    }
+    for umask in ["0022", "0002", "0077"] {
+        let config = format!("ForceCommand umask {umask}; exec sh -c \"$SSH_ORIGINAL_COMMAND\"");
+        let sshd = Sshd::start(&Options { config, ..Options::default() });
+        for (user, state) in [("root", Some(sshd.directory().join("state"))), ("ops", None)] {
+            for round in ["cold", "warm"] {
+                let host = host(&sshd, user, state.as_deref());
+                assert_eq!(stdout(&host, "umask", RunAs::Login).await, umask, "{user} {round}");
+                host.close().await;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_login_shell_starts_it_and_noise_before_it_is_passed_over() {
     if missing("every_login_shell_starts_it_and_noise_before_it_is_passed_over") {
@@ -188,8 +208,8 @@ fn sudo_sshd(rules: &str, setup: &str) -> Sshd {
 }
 
 #[tokio::test]
-async fn sudo_that_asks_is_an_error_of_the_become_stage_with_what_to_do() {
-    let test = "sudo_that_asks_is_an_error_of_the_become_stage_with_what_to_do";
+async fn row_21_sudo_that_asks_is_an_error_of_the_become_stage_with_what_to_do() {
+    let test = "row_21_sudo_that_asks_is_an_error_of_the_become_stage_with_what_to_do";
     if missing(test) || no_sudo(test) {
         return;
     }
@@ -237,8 +257,8 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_login_shell_that_hangs_costs_its_own_host_the_time_allowed() {
-    if missing("a_login_shell_that_hangs_costs_its_own_host_the_time_allowed") {
+async fn row_19_a_login_shell_that_hangs_costs_its_own_host_the_time_allowed() {
+    if missing("row_19_a_login_shell_that_hangs_costs_its_own_host_the_time_allowed") {
         return;
     }
     let sshd = Sshd::start(&Options::default());

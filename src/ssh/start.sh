@@ -17,6 +17,7 @@ o=$2;
 shift 2;
 l=$*;
 m=$(id -u);
+v=$(umask);
 umask 077;
 say() { echo "ROLLGATE1 $*"; };
 die() { say fail "$*"; exit 3; };
@@ -42,7 +43,8 @@ checked() {
   [ -z "$w" ] || die "not safe to run the agent from: $w";
 };
 
-run() { say start "$d/rollgate-agent"; exec "$d/rollgate-agent" --stdio; };
+# What runs there makes its files as the user himself would.
+run() { say start "$d/rollgate-agent"; umask "$v"; exec "$d/rollgate-agent" --stdio; };
 whole() {
   case $(head -c 4 <"$1") in
     ?ELF) [ "$("$1" --digest 2>/dev/null)" = "$s" ];;

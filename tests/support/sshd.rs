@@ -157,6 +157,12 @@ impl Sshd {
         fs_err::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// A path as the server's namespaces have it, whatever is mounted there.
+    pub(crate) fn within(&self, path: &Path) -> PathBuf {
+        let inside = path.strip_prefix("/").unwrap();
+        Path::new("/proc").join(self.server.id().to_string()).join("root").join(inside)
+    }
+
     /// Kills the server and every session, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.server.kill().unwrap();
