@@ -11,12 +11,14 @@ mod sshd;
 #[path = "support/transcript.rs"]
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod transcript;
+#[path = "support/tree.rs"]
+mod tree;
 
 use sshd::{Options, Sshd, missing};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
-    path::{Path, PathBuf},
+    os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
     process::{Command, Output, Stdio},
     sync::{
         Mutex,
@@ -25,6 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 use transcript::{Place, agent};
+use tree::{Tree, tree};
 
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 
@@ -84,20 +87,6 @@ struct Scenario {
 const GOOD: Scenario = Scenario { name: "good", confirm: "per_host", timeout: "5s", breaks: false };
 const BATCH: Scenario = Scenario { name: "batch", confirm: "per_batch", timeout: "5s", breaks: false };
 const SICK: Scenario = Scenario { name: "sick", confirm: "per_batch", timeout: "5s", breaks: true };
-
-/// Everything below a directory: type and mode, owner, bytes.
-type Tree = BTreeMap<String, (u32, u32, u32, Vec<u8>)>;
-
-fn tree(root: &Path) -> Tree {
-    let entries = fs_err::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .map(|path| {
-            let meta = fs_err::symlink_metadata(&path).unwrap();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, (meta.mode(), meta.uid(), meta.gid(), fs_err::read(&path).unwrap()))
-        })
-        .collect()
-}
 
 /// One fleet of three sandboxes.
 struct Fleet {

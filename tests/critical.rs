@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
 #[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod fleet;
 #[path = "support/sshd.rs"]
 #[expect(dead_code, reason = "each test binary uses its part")]

@@ -180,8 +180,8 @@ async fn an_unknown_host_key_is_refused_and_accepted_only_on_purpose() {
 }
 
 #[tokio::test]
-async fn a_changed_host_key_is_never_accepted() {
-    if missing("a_changed_host_key_is_never_accepted") {
+async fn row_22_a_changed_host_key_is_never_accepted() {
+    if missing("row_22_a_changed_host_key_is_never_accepted") {
         return;
     }
     let sshd = Sshd::start(&Options::default());
@@ -343,8 +343,8 @@ async fn a_killed_server_loses_the_call_under_way_and_the_next_one_is_not_sent()
 }
 
 #[tokio::test]
-async fn a_connection_found_dead_between_calls_is_made_again() {
-    if missing("a_connection_found_dead_between_calls_is_made_again") {
+async fn row_20_a_connection_found_dead_between_calls_is_made_again() {
+    if missing("row_20_a_connection_found_dead_between_calls_is_made_again") {
         return;
     }
     let sshd = Sshd::start(&Options::default());

@@ -21,7 +21,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_4_and_12_unconfirmed_at_the_deadline_is_reverted_and_who_wakes_later_is_refused() {
+    fn row_4_and_row_12_unconfirmed_at_the_deadline_is_reverted_and_who_wakes_later_is_refused() {
         let mut host = Guarded::new(SHORT);
         assert_eq!((host.armed.state, host.armed.form), (GuardState::Armed, GuardForm::Process));
         assert!(host.armed.weak.is_some());

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it() {
+    fn row_7_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it() {
         let mut sandbox = Sandbox::new();
         let at = sandbox.path("tiny");
         fs_err::create_dir(&at).unwrap();
@@ -323,7 +323,7 @@ mod tests {
                 .status()
                 .is_ok_and(|status| status.success());
         if !mounted {
-            eprintln!("skipped a_full_disk_leaves_the_file_as_it_was: no tmpfs can be mounted here");
+            eprintln!("skipped row_7_a_full_disk_leaves_the_file_as_it_was: no tmpfs can be mounted here");
             return;
         }
         let dest = sandbox.write("tiny/daemon.json", "{}");

@@ -280,9 +280,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn on_a_full_disk_the_reserve_lets_the_end_of_the_run_be_written() {
+    async fn row_9_on_a_full_disk_the_reserve_lets_the_end_of_the_run_be_written() {
         if !within_a_small_file_system(
-            "journal::writer::tests::on_a_full_disk_the_reserve_lets_the_end_of_the_run_be_written",
+            "journal::writer::tests::row_9_on_a_full_disk_the_reserve_lets_the_end_of_the_run_be_written",
         ) {
             return;
         }

@@ -102,7 +102,7 @@ fn a_host_frozen_before_its_first_change_was_never_started_and_counts() {
 }
 
 #[test]
-fn a_full_disk_below_daemon_json_leaves_it_as_it_was() {
+fn row_7_a_full_disk_below_daemon_json_leaves_it_as_it_was() {
     let Some(lab) = Lab::with("disk-full", &["h1"]) else { return };
     lab.ssh(
         "h1",

@@ -7,7 +7,7 @@ use crate::{
 use rollgate::journal::{EventKind, HostState, Reader};
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -22,8 +22,16 @@ impl Fleet {
     /// Hosts whose file says `mode=old`. A playbook knows `root`, the host's directory, and `gate`, a file that a test
     /// makes when steps that wait for it may end.
     pub(crate) fn new(playbook: &str) -> Self {
-        let sshd = Sshd::start(&Options::default());
+        Self::with(playbook, |_| Options::default())
+    }
+
+    /// The same behind a server of which a test wants something, once the hosts' directories are there.
+    pub(crate) fn with(playbook: &str, options: impl FnOnce(&Path) -> Options) -> Self {
         let place = Place::new();
+        for host in HOSTS {
+            place.file(&format!("{host}/conf"), "mode=old\n");
+        }
+        let sshd = Sshd::start(&options(place.path()));
         let base = place.path().display().to_string();
         let mut inventory = format!(
             "[all:vars]\nansible_host=127.0.0.1\nansible_user=root\nansible_port={}\nansible_ssh_private_key_file={}\n\
@@ -32,8 +40,6 @@ impl Fleet {
             sshd.key().display()
         );
         for host in HOSTS {
-            fs_err::create_dir(place.path().join(host)).unwrap();
-            place.file(&format!("{host}/conf"), "mode=old\n");
             inventory.push_str(&format!("{host} root={base}/{host} rollgate_state_dir={base}/{host}.state\n"));
         }
         place.file("hosts.ini", &inventory);
@@ -79,9 +85,16 @@ impl Fleet {
     /// Starts the program with these arguments.
     pub(crate) fn start(&self, arguments: &str) -> Running {
         let mut command = self.command(env!("CARGO_BIN_EXE_rollgate"));
-        let mut child = command.args(arguments.split_whitespace()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Running { child, lines, said: String::new() }
+        command.args(arguments.split_whitespace());
+        Running::start(&mut command)
+    }
+
+    /// Gives a host other variables: `name=value`, of which the last one said counts.
+    pub(crate) fn vary(&self, host: &str, variables: &str) {
+        let hosts = fs_err::read_to_string(self.place.path().join("hosts.ini")).unwrap();
+        let with =
+            |line: &str| if line.starts_with(host) { format!("{line} {variables}\n") } else { format!("{line}\n") };
+        self.place.file("hosts.ini", &hosts.lines().map(with).collect::<String>());
     }
 
     /// The ids of all runs, the oldest first.
@@ -140,6 +153,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines, said: String::new() }
+    }
+
     /// Reads its output up to a line with this in it.
     pub(crate) fn until(&mut self, what: &str) -> String {
         loop {

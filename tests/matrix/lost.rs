@@ -1,16 +1,10 @@
-//! Row 6 of the failure matrix: a host that is cut off in the middle of its change and never comes back.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
+//! A host that is cut off in the middle of its change and never comes back (row 6).
 
-#[path = "support/sshd.rs"]
-#[expect(dead_code, reason = "each test binary uses its part")]
-mod sshd;
-#[path = "support/transcript.rs"]
-#[expect(dead_code, reason = "each test binary uses its part")]
-mod transcript;
-
-use sshd::{Options, Sshd, missing};
+use crate::{
+    sshd::{Options, Sshd, missing},
+    transcript::Place,
+};
 use std::os::unix::fs::PermissionsExt as _;
-use transcript::Place;
 
 const PLAYBOOK: &str = "\
 - name: Configure

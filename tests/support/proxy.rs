@@ -1,0 +1,59 @@
+//! A connection that a test can cut: a port that passes on all that comes to it.
+
+use std::{
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Passes connections on to another port of this machine until they are cut.
+pub(crate) struct Proxy {
+    port: u16,
+    links: Arc<Mutex<Vec<TcpStream>>>,
+    made: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    pub(crate) fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (links, made) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let (kept, count) = (Arc::clone(&links), Arc::clone(&made));
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                count.fetch_add(1, Ordering::SeqCst);
+                kept.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
+                pass(near.try_clone().unwrap(), far.try_clone().unwrap());
+                pass(far, near);
+            }
+        });
+        Self { port, links, made }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections have come so far.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::SeqCst)
+    }
+
+    /// Cuts every connection that stands. The next one is passed on again.
+    pub(crate) fn cut(&self) {
+        for link in self.links.lock().unwrap().drain(..) {
+            // One that has ended by itself is cut already.
+            let _ = link.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+}
