@@ -12,7 +12,7 @@ mod sshd;
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod transcript;
 
-use fleet::{Fleet, Running};
+use fleet::{Fleet, Running, tree::Tree};
 use rollgate::journal::{EventKind, HostState, StopCause};
 use sshd::missing;
 use std::process::Stdio;
@@ -31,6 +31,17 @@ fn waiting(stanza: &str) -> Fleet {
       changed_when: false
 ";
     Fleet::new(&playbook.replace("STANZA", stanza))
+}
+
+/// What a host holds when it is changed: its file alone, of the mode that it had.
+fn is_changed(fleet: &Fleet, before: &[Tree; 3]) -> [bool; 3] {
+    let after = fleet.trees();
+    [0, 1, 2].map(|host| {
+        let mut changed = before[host].clone();
+        changed.get_mut("conf").unwrap().3 = b"mode=new\n".to_vec();
+        assert!(after[host] == changed || after[host] == before[host], "{:?}", after[host]);
+        after[host] == changed
+    })
 }
 
 fn waits(kind: &EventKind) -> bool {
@@ -123,19 +134,21 @@ fn row_39_ctrl_c_once_twice_and_three_times() {
         return;
     }
     let fleet = waiting("batches: [2, 1], max_parallel: 1");
+    let before = fleet.trees();
     let mut run = fleet.start(&fleet.run());
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));
     run.signal("INT");
     run.until("PAUSED");
     fleet.open_the_gate();
     run.until("WAITS");
-    assert_eq!(fleet.files(), ["mode=new\n", "mode=old\n", "mode=old\n"]);
+    assert_eq!(is_changed(&fleet, &before), [true, false, false]);
     run.signal("INT");
     let (code, said) = run.end();
     assert_eq!(code, Some(2), "{said}");
-    assert_eq!(fleet.files(), ["mode=old\n"; 3], "{said}");
+    assert_eq!(fleet.trees(), before, "{said}");
 
     let fleet = waiting("batches: [2, 1], max_parallel: 1, abort_grace: 10m");
+    let before = fleet.trees();
     let mut run = fleet.start(&fleet.run());
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));
     for word in ["PAUSED", "ABORTED", "KILLED"] {
@@ -152,6 +165,14 @@ fn row_39_ctrl_c_once_twice_and_three_times() {
         std::thread::yield_now();
     }
     assert_eq!(fleet.place.rollgate("show").code, Some(0));
+    assert_eq!(
+        is_changed(&fleet, &before),
+        [true, false, false],
+        "the host under way stays as it was when it was let go"
+    );
+    let back = fleet.rollgate(&format!("rollback {}", fleet.runs().pop().unwrap()));
+    assert_eq!(back.code, Some(0), "{}", back.transcript());
+    assert_eq!(fleet.trees(), before);
 }
 
 #[test]
@@ -160,6 +181,7 @@ fn row_39_a_closed_output_pipe_is_no_crash_and_pauses() {
         return;
     }
     let fleet = waiting("batches: [1], max_parallel: 1");
+    let before = fleet.trees();
     let Running { mut child, lines, .. } = fleet.start(&fleet.run());
     fleet.until("h1 is in its step", is_waiting_in_its_step("h1"));
     drop(lines);
@@ -167,7 +189,7 @@ fn row_39_a_closed_output_pipe_is_no_crash_and_pauses() {
     fleet.until("it waits", waits);
     assert_eq!(fleet.place.rollgate("resume").code, Some(0));
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(fleet.files(), ["mode=new\n"; 3]);
+    assert_eq!(is_changed(&fleet, &before), [true; 3]);
     let cause = |kind: &EventKind| matches!(kind, EventKind::Paused { cause: StopCause::Signal { signal } } if signal == "SIGPIPE");
     assert!(fleet.events().iter().any(cause));
 }
@@ -178,6 +200,7 @@ fn row_39_a_closed_terminal_pauses() {
         return;
     }
     let fleet = waiting("batches: [1], max_parallel: 1");
+    let before = fleet.trees();
     let run = format!("{} {}", env!("CARGO_BIN_EXE_rollgate"), fleet.run());
     let mut terminal = fleet.command("script");
     let mut terminal = terminal.args(["-qc", &run, "/dev/null"]).stdout(Stdio::null()).spawn().unwrap();
@@ -187,8 +210,9 @@ fn row_39_a_closed_terminal_pauses() {
     fleet.until("it is paused", |kind| matches!(kind, EventKind::Paused { .. }));
     fleet.open_the_gate();
     fleet.until("it waits", waits);
-    assert_eq!(fleet.files(), ["mode=new\n", "mode=old\n", "mode=old\n"]);
+    assert_eq!(is_changed(&fleet, &before), [true, false, false]);
     assert_eq!(fleet.place.rollgate("resume").code, Some(0));
     fleet.until("it ended", |kind| matches!(kind, EventKind::RunEnded { .. }));
     assert_eq!(fleet.ends(), (0, vec![HostState::Changed; 3]));
+    assert_eq!(is_changed(&fleet, &before), [true; 3]);
 }

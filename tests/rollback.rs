@@ -11,7 +11,7 @@ mod sshd;
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod transcript;
 
-use fleet::{Fleet, HOSTS};
+use fleet::{Fleet, HOSTS, tree::Tree};
 use rollgate::journal::HostState;
 use sshd::missing;
 
@@ -39,6 +39,16 @@ fn changed(fleet: &Fleet) -> String {
     assert_eq!(said.code, Some(0), "{}", said.transcript());
     assert_eq!(fleet.conf("h3"), "mode=new\n");
     fleet.runs().pop().unwrap()
+}
+
+/// What a host holds when it has been put back: all that was there, and what the handler and `rollback:` have written.
+fn put_back(before: &Tree) -> Tree {
+    let mut after = before.clone();
+    let new = (before["conf"].0, 0, 0);
+    for (name, text) in [("log", "mode=new\nmode=old\n"), ("back", "back\n")] {
+        after.insert(name.to_owned(), (new.0, new.1, new.2, text.into()));
+    }
+    after
 }
 
 fn is_as_before(fleet: &Fleet, host: &str) -> bool {
@@ -90,18 +100,19 @@ fn row_25_no_op_and_no_target_execute_nothing_and_are_named() {
     let run = changed(&fleet);
     let again = fleet.rollgate("run -i hosts.ini site.yml");
     assert_eq!(again.code, Some(0), "{}", again.transcript());
+    let changed = fleet.trees();
     let nothing = fleet.runs().pop().unwrap();
     let said = fleet.rollgate(&format!("rollback {nothing}"));
     assert_eq!(said.code, Some(0), "{}", said.transcript());
     assert!(said.stdout.contains("no target") && !said.stdout.contains("rolling back"), "{}", said.stdout);
-    assert!(HOSTS.iter().all(|host| fleet.conf(host) == "mode=new\n"));
+    assert_eq!(fleet.trees(), changed);
     for host in HOSTS {
         fs_err::remove_dir_all(fleet.place.path().join(format!("{host}.state/txn"))).unwrap();
     }
     let gone = fleet.rollgate(&format!("rollback {run}"));
     assert_eq!(gone.code, Some(0), "{}", gone.transcript());
     assert!(gone.stdout.contains("its undo record is gone"), "{}", gone.stdout);
-    assert!(HOSTS.iter().all(|host| fleet.conf(host) == "mode=new\n"));
+    assert_eq!(fleet.trees(), changed);
 }
 
 #[test]
@@ -110,15 +121,19 @@ fn row_30_a_file_that_an_operator_edited_is_kept_and_the_host_is_named() {
         return;
     }
     let fleet = Fleet::new(PLAYBOOK);
+    let before = fleet.trees();
     let run = changed(&fleet);
     fleet.place.file("h2/conf", "mode=mine\n");
+    let edited = fleet.trees()[1]["conf"].clone();
     let check = fleet.rollgate(&format!("rollback {run} --check"));
     assert!(check.stdout.contains("changed by somebody else since"), "{}", check.stdout);
     let said = fleet.rollgate(&format!("rollback {run}"));
     assert_eq!(said.code, Some(3), "{}", said.transcript());
     assert_eq!(fleet.conf("h2"), "mode=mine\n", "their file is kept");
     assert!(said.stdout.contains("1 rollback failed") && said.stdout.contains("drifted"), "{}", said.stdout);
-    assert!(is_as_before(&fleet, "h1") && is_as_before(&fleet, "h3"), "one host stops no other");
+    let after = fleet.trees();
+    assert_eq!((&after[0], &after[2]), (&put_back(&before[0]), &put_back(&before[2])), "one host stops no other");
+    assert_eq!(after[1]["conf"], edited, "{:?}", after[1]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 #[cfg(test)]
 mod tests {
     use crate::support::guarded::{Guarded, LONG, NONCE, arming, cancel, confirm, extend, lives, report, wait_gone};
+    use crate::support::sandbox::snapshot;
     use crate::support::{Channel, TXN, bundled, task};
     use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, GuardCause, GuardForm, GuardState, TxnOpen};
     use serde_json::json;
@@ -26,6 +27,7 @@ mod tests {
         assert_eq!((host.armed.state, host.armed.form), (GuardState::Armed, GuardForm::Process));
         assert!(host.armed.weak.is_some());
         let file = host.write("file", "before");
+        let before = snapshot(host.root.path());
         host.step(1, "copy", json!({"dest": file, "content": "after"})).unwrap();
         let found = host.wait_for(GuardState::RevertedByGuard);
         assert_eq!(host.read("file"), "before");
@@ -46,7 +48,7 @@ mod tests {
         let Ok(Answer::Revert(again)) = host.call(Call::Revert { txn: TXN.to_owned() }) else { panic!("refused") };
         assert_eq!((again.done.len(), again.failed), (1, None));
         assert_eq!(host.status().state, GuardState::RevertedByGuard);
-        assert_eq!(host.read("file"), "before");
+        assert_eq!(snapshot(host.root.path()), before);
         let mut next = host.contact("run2");
         assert_eq!((next.welcome.generation, next.welcome.open_txn.clone()), (2, None));
         next.call(open(&"c".repeat(32), "run2", 3)).unwrap();
@@ -71,7 +73,10 @@ mod tests {
 
     #[test]
     fn row_14_the_wall_clock_decides_nothing() {
-        let host = Guarded::new(LONG);
+        let mut host = Guarded::new(LONG);
+        let file = host.write("file", "before");
+        host.step(1, "copy", json!({"dest": file, "content": "after"})).unwrap();
+        let changed = snapshot(host.root.path());
         let path = host.record("deadline");
         let text = fs_err::read(&path).unwrap();
         for hour in [-3_600_000_i64, 3_600_000] {
@@ -82,6 +87,7 @@ mod tests {
             let found = host.status();
             assert_eq!(found.state, GuardState::Armed);
             assert!(found.left_ms > LONG / 2 && found.left_ms <= LONG);
+            assert_eq!(snapshot(host.root.path()), changed);
         }
     }
 
@@ -127,6 +133,10 @@ mod tests {
     #[test]
     fn row_31_stale_nonces_and_other_runs_are_refused() {
         let mut host = Guarded::new(LONG);
+        let file = host.write("file", "before");
+        let before = snapshot(host.root.path());
+        host.step(1, "copy", json!({"dest": file, "content": "after"})).unwrap();
+        let changed = snapshot(host.root.path());
         let stale = "f".repeat(32);
         for call in [extend(&stale), confirm(&stale), cancel(&stale), confirm(""), Call::GuardArm(arming(LONG))] {
             let mut call = call;
@@ -150,6 +160,10 @@ mod tests {
         let text = fs_err::read_to_string(host.record("guard.json")).unwrap();
         assert!(!text.contains(NONCE), "the nonce itself is not kept");
         assert_eq!(host.status().state, GuardState::Armed);
+        assert_eq!(snapshot(host.root.path()), changed, "nobody has done anything");
+        // And the record that it would use is as it was.
+        let Ok(Answer::Revert(_)) = host.call(Call::Revert { txn: TXN.to_owned() }) else { panic!("refused") };
+        assert_eq!(snapshot(host.root.path()), before);
     }
 
     #[test]
@@ -228,12 +242,13 @@ mod tests {
     fn row_31_deleted_files_disarm_nothing() {
         let mut host = Guarded::new(SHORT);
         let file = host.write("file", "before");
+        let before = snapshot(host.root.path());
         host.step(1, "copy", json!({"dest": file, "content": "after"})).unwrap();
         for name in ["guard.json", "deadline", "guard.run"] {
             fs_err::remove_file(host.record(name)).unwrap();
         }
         host.wait_for(GuardState::RevertedByGuard);
-        assert_eq!(host.read("file"), "before");
+        assert_eq!(snapshot(host.root.path()), before);
     }
 
     #[test]
@@ -256,6 +271,7 @@ mod tests {
         let rollback = |root: &tempfile::TempDir| vec![bundled("shell", json!({"cmd": notes(root)}))];
         let mut host = Guarded::with(LONG, rollback, |_| {});
         let (one, two, three) = (host.write("1", "before"), host.write("2", "before"), host.write("3", "before"));
+        let before = snapshot(host.root.path());
         host.step(1, "copy", json!({"dest": one, "content": "after"})).unwrap();
         let undo = vec![bundled("shell", json!({"cmd": format!("echo undo >> {}", host.at("notes"))}))];
         host.step_with(2, "copy", json!({"dest": two, "content": "after"}), |step| step.undo = undo).unwrap();
@@ -269,8 +285,9 @@ mod tests {
         assert!(host.command(&["run", TXN]).status.success());
         let found = host.wait_for(GuardState::RevertedByGuard);
         assert_eq!(found.fired.unwrap().cause, GuardCause::Reboot);
-        assert_eq!([host.read("1"), host.read("2"), host.read("3")], ["before", "before", "before"]);
         assert_eq!(host.read("notes"), "undo\nrollback\n");
+        fs_err::remove_file(host.at("notes")).unwrap();
+        assert_eq!(snapshot(host.root.path()), before);
     }
 
     #[test]

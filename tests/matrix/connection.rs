@@ -4,7 +4,6 @@ use crate::{
     fleet::{Fleet, HOSTS},
     proxy::Proxy,
     sshd::{Options, Sshd, missing},
-    tree::{Tree, tree},
 };
 use rollgate::journal::{EventKind, HostState};
 use std::path::Path;
@@ -41,10 +40,6 @@ fn playbook(max_fail: usize) -> String {
     PLAYBOOK.replace("MAX_FAIL", &max_fail.to_string())
 }
 
-fn trees(fleet: &Fleet) -> [Tree; 3] {
-    HOSTS.map(|host| tree(&fleet.place.path().join(host)))
-}
-
 /// How often the steps that only count were run.
 fn ran(fleet: &Fleet) -> [String; 3] {
     HOSTS.map(|host| fs_err::read_to_string(fleet.place.path().join(format!("{host}.ran"))).unwrap_or_default())
@@ -75,7 +70,7 @@ fn row_20_a_connection_cut_between_steps_is_made_again_once_and_nothing_is_repea
     let proxy = Proxy::start(fleet.sshd.port());
     fleet.vary("h2", &format!("ansible_port={}", proxy.port()));
     fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), fleet.sshd.host_key()));
-    let before = trees(&fleet);
+    let before = fleet.trees();
     let going = fleet.start(&format!("{} --known-hosts known", run(&fleet, false)));
     until_between(&fleet, &HOSTS);
     assert_eq!(proxy.made(), 1);
@@ -85,12 +80,12 @@ fn row_20_a_connection_cut_between_steps_is_made_again_once_and_nothing_is_repea
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(ran(&fleet), ["one\ntwo\n"; 3], "each step once: {said}");
     assert_eq!(proxy.made(), 3, "once for the steps that were left, once to confirm over a new connection: {said}");
-    let after = trees(&fleet);
+    let after = fleet.trees();
     assert_eq!((&after[1], &after[2]), (&after[0], &after[0]));
     assert_eq!(fleet.conf("h2"), "mode=new\n");
     let back = fleet.rollgate(&format!("rollback {} --known-hosts known", fleet.runs().pop().unwrap()));
     assert_eq!(back.code, Some(0), "{}", back.transcript());
-    assert_eq!(trees(&fleet), before, "its record outlived the connection: {}", back.transcript());
+    assert_eq!(fleet.trees(), before, "its record outlived the connection: {}", back.transcript());
 }
 
 #[test]
@@ -102,7 +97,7 @@ fn row_20_a_step_that_a_cut_connection_leaves_behind_is_not_sent_again() {
     let proxy = Proxy::start(fleet.sshd.port());
     fleet.vary("h2", &format!("ansible_port={}", proxy.port()));
     fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), fleet.sshd.host_key()));
-    let before = trees(&fleet);
+    let before = fleet.trees();
     fleet.open_the_gate();
     let going = fleet.start(&format!("{} --known-hosts known", run(&fleet, true)));
     for host in HOSTS {
@@ -115,7 +110,7 @@ fn row_20_a_step_that_a_cut_connection_leaves_behind_is_not_sent_again() {
     let (code, said) = going.end();
     assert_eq!((code, fleet.ends().1), (Some(2), vec![HostState::RolledBack; 3]), "{said}");
     assert_eq!(ran(&fleet), ["one\ntwo\n"; 3], "each step once: {said}");
-    assert_eq!(trees(&fleet), before, "{said}");
+    assert_eq!(fleet.trees(), before, "{said}");
 }
 
 /// A server whose login shell hangs for as long as a file is there.
@@ -139,11 +134,11 @@ fn row_19_a_host_whose_shell_never_starts_costs_nobody_else_and_is_never_started
     fleet.open_the_gate();
     let to = format!("ansible_port={} ansible_ssh_private_key_file={}", hung.port(), hung.key().display());
     fleet.vary("h2", &to);
-    let before = trees(&fleet);
+    let before = fleet.trees();
     let known = hung.known_hosts();
     let (code, said) = fleet.start(&format!("{} --known-hosts {}", run(&fleet, false), known.display())).end();
     assert!(said.contains("h2: unreachable") && said.contains("login shell"), "{said}");
-    let after = trees(&fleet);
+    let after = fleet.trees();
     assert_eq!(after[1], before[1], "{said}");
     assert_eq!(after[0], after[2]);
     assert_eq!(ran(&fleet), ["one\ntwo\n", "", "one\ntwo\n"], "{said}");
@@ -166,7 +161,7 @@ fn row_19_a_host_that_hangs_in_mid_change_is_unknown_and_seen_by_a_fresh_connect
     let to = format!("ansible_port={} ansible_ssh_private_key_file={}", proxy.port(), hung.key().display());
     fleet.vary("h2", &to);
     fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), hung.host_key()));
-    let before = trees(&fleet);
+    let before = fleet.trees();
     let going = fleet.start(&format!("{} --known-hosts known", run(&fleet, false)));
     until_between(&fleet, &HOSTS);
     fleet.place.file("hang", "");
@@ -176,12 +171,12 @@ fn row_19_a_host_that_hangs_in_mid_change_is_unknown_and_seen_by_a_fresh_connect
     assert!(said.contains("h2: unreachable") && said.contains("login shell"), "{said}");
     let expected = vec![HostState::RolledBack, HostState::Unknown, HostState::RolledBack];
     assert_eq!((code, fleet.ends().1), (Some(3), expected), "{said}");
-    let after = trees(&fleet);
+    let after = fleet.trees();
     assert_eq!((&after[0], &after[2]), (&before[0], &before[2]), "the others are as before: {said}");
 
     fs_err::remove_file(fleet.place.path().join("hang")).unwrap();
     let back = fleet.rollgate(&format!("rollback {} --known-hosts known", fleet.runs().pop().unwrap()));
     assert_eq!(back.code, Some(0), "{}", back.transcript());
-    assert_eq!(trees(&fleet), before, "{}", back.transcript());
+    assert_eq!(fleet.trees(), before, "{}", back.transcript());
     assert_eq!(ran(&fleet)[1], "one\n", "nothing more was run there");
 }

@@ -1,12 +1,11 @@
 //! Two controllers on one host: at the same time (row 11), and one that wakes up when the other has taken over (row 12).
 
 use crate::{
-    fleet::{Fleet, HOSTS, Running},
+    fleet::{Fleet, HOSTS, Running, tree::tree},
     sshd::missing,
-    tree::{Tree, tree},
 };
 use rollgate::journal::{EventKind, Reader, StepStatus};
-use std::{path::Path, process::Command};
+use std::process::Command;
 
 /// Each run writes its own value, and waits on its controller before it goes on.
 const PLAYBOOK: &str = "\
@@ -28,10 +27,6 @@ const PLAYBOOK: &str = "\
     - name: Go on
       copy: { dest: \"{{ root }}/{{ value }}\", content: \"{{ value }}\\n\" }
 ";
-
-fn trees(fleet: &Fleet) -> [Tree; 3] {
-    HOSTS.map(|host| tree(&fleet.place.path().join(host)))
-}
 
 /// A run by a controller that keeps its runs in a directory of its own.
 fn start(fleet: &Fleet, controller: &str, opened: &str) -> Running {
@@ -94,14 +89,14 @@ fn row_11_the_second_of_two_controllers_is_refused_by_each_host_and_told_of_the_
     let first = start(&fleet, "first", "gate");
     until("the first waits on every host", || waiting(&run_of(&fleet, "first").1) == 3);
     let (name, _) = run_of(&fleet, "first");
-    let held = trees(&fleet);
+    let held = fleet.trees();
     let (code, said) = start(&fleet, "second", "site.yml").end();
     assert_eq!(code, Some(2), "{said}");
     let (_, events) = run_of(&fleet, "second");
     for host in HOSTS {
         assert!(refused(&events, host).is_some_and(|why| why.contains(&name)), "{host}: {said}");
     }
-    assert_eq!(trees(&fleet), held, "nothing was changed by it: {said}");
+    assert_eq!(fleet.trees(), held, "nothing was changed by it: {said}");
 
     // Nor is the run itself done by two: not on this controller, where it is locked.
     let same = fleet
@@ -111,11 +106,11 @@ fn row_11_the_second_of_two_controllers_is_refused_by_each_host_and_told_of_the_
         .unwrap();
     let said = String::from_utf8_lossy(&same.stderr);
     assert!(same.status.code() == Some(1) && said.contains("is under way"), "{said}");
-    assert_eq!(trees(&fleet), held);
+    assert_eq!(fleet.trees(), held);
     fleet.open_the_gate();
     let (code, said) = first.end();
     assert_eq!(code, Some(0), "{said}");
-    assert!(HOSTS.iter().all(|host| changed(&fleet, host, "first")), "{:?}", trees(&fleet));
+    assert!(HOSTS.iter().all(|host| changed(&fleet, host, "first")), "{:?}", fleet.trees());
 }
 
 /// By force: another machine has a copy of the run, and puts it back while it is under way.
@@ -125,7 +120,7 @@ fn row_11_who_was_overtaken_by_force_is_refused_by_each_host() {
         return;
     }
     let fleet = Fleet::new(&PLAYBOOK.replace("TIMEOUT", "10m"));
-    let before = trees(&fleet);
+    let before = fleet.trees();
     let first = start(&fleet, "first", "gate");
     until("the first waits on every host", || waiting(&run_of(&fleet, "first").1) == 3);
     let (name, _) = run_of(&fleet, "first");
@@ -133,13 +128,13 @@ fn row_11_who_was_overtaken_by_force_is_refused_by_each_host() {
     assert!(Command::new("cp").arg("-a").arg(at("first")).arg(at("copied")).status().unwrap().success());
     let back = fleet.rollgate(&format!("rollback {name} --state-dir copied"));
     assert_eq!(back.code, Some(0), "{}", back.transcript());
-    assert_eq!(trees(&fleet), before);
+    assert_eq!(fleet.trees(), before);
     fleet.open_the_gate();
     let (code, said) = first.end();
     assert_eq!(code, Some(2), "{said}");
     let (_, events) = run_of(&fleet, "first");
     assert!(HOSTS.iter().all(|host| refused(&events, host).is_some()), "{said}");
-    assert_eq!(trees(&fleet), before, "its later steps were refused: {said}");
+    assert_eq!(fleet.trees(), before, "its later steps were refused: {said}");
 }
 
 #[test]
@@ -148,7 +143,7 @@ fn row_11_two_controllers_in_a_race_leave_every_host_to_one_or_as_before() {
         return;
     }
     let fleet = Fleet::new(&PLAYBOOK.replace("TIMEOUT", "10m"));
-    let before = trees(&fleet);
+    let before = fleet.trees();
     let runs = ["left", "right"].map(|controller| start(&fleet, controller, "gate"));
     let met = |controller: &&str| {
         let (_, events) = run_of(&fleet, controller);
@@ -164,19 +159,12 @@ fn row_11_two_controllers_in_a_race_leave_every_host_to_one_or_as_before() {
         .map(|(who, _)| who)
         .collect();
     match won[..] {
-        [] => assert_eq!(trees(&fleet), before, "{ends:?}"),
+        [] => assert_eq!(fleet.trees(), before, "{ends:?}"),
         [one] => assert!(HOSTS.iter().all(|host| changed(&fleet, host, one)), "{ends:?}"),
         _ => panic!("both have done it: {ends:?}"),
     }
     let lost: Vec<_> = ends.iter().filter(|(code, _)| *code != Some(0)).collect();
     assert!(lost.iter().all(|(code, _)| *code == Some(2)), "{ends:?}");
-}
-
-/// The state of a host's only guard.
-fn guard(state: &Path) -> Option<String> {
-    let txn = fs_err::read_dir(state.join("txn")).ok()?.next()?.ok()?.path();
-    let record: serde_json::Value = serde_json::from_slice(&fs_err::read(txn.join("guard.json")).ok()?).ok()?;
-    Some(record["state"].as_str()?.to_owned())
 }
 
 #[test]
@@ -185,24 +173,23 @@ fn row_12_a_stopped_controller_that_wakes_after_another_took_over_is_refused_by_
         return;
     }
     let fleet = Fleet::new(&PLAYBOOK.replace("TIMEOUT", "5s"));
-    let before = trees(&fleet);
+    let before = fleet.trees();
     let first = start(&fleet, "first", "gate");
     until("the first waits on every host", || waiting(&run_of(&fleet, "first").1) == 3);
     first.signal("STOP");
     for host in HOSTS {
-        let state = fleet.place.path().join(format!("{host}.state"));
-        until("its host puts itself back", || guard(&state).as_deref() == Some("reverted_by_guard"));
+        assert_eq!(fleet.settled(host), ["reverted_by_guard"]);
     }
-    assert_eq!(trees(&fleet), before);
+    assert_eq!(fleet.trees(), before);
     let (code, said) = start(&fleet, "second", "site.yml").end();
     assert_eq!(code, Some(0), "{said}");
-    assert!(HOSTS.iter().all(|host| changed(&fleet, host, "second")), "{:?}", trees(&fleet));
-    let taken = trees(&fleet);
+    assert!(HOSTS.iter().all(|host| changed(&fleet, host, "second")), "{:?}", fleet.trees());
+    let taken = fleet.trees();
 
     fleet.open_the_gate();
     first.signal("CONT");
     let (code, said) = first.end();
-    assert_eq!(trees(&fleet), taken, "the hosts keep what the second did: {said}");
+    assert_eq!(fleet.trees(), taken, "the hosts keep what the second did: {said}");
     assert_eq!(code, Some(3), "{said}");
     let (_, events) = run_of(&fleet, "first");
     for host in HOSTS {

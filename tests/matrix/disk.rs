@@ -1,9 +1,11 @@
 //! Full disks: a host's (row 7) and the controller's (row 9).
 
 use crate::{
-    fleet::{Fleet, HOSTS, Running},
+    fleet::{
+        Fleet, HOSTS, Running,
+        tree::{Tree, tree},
+    },
     sshd::{Options, Sshd, missing},
-    tree::{Tree, tree},
 };
 use rollgate::journal::{EventKind, HostState, StepStatus, StopCause};
 use std::{
@@ -109,7 +111,7 @@ fn row_9_a_full_disk_under_the_journal_stops_the_run_and_its_reserve_takes_the_r
         return;
     }
     let fleet = Fleet::new(STEPS);
-    let before = HOSTS.map(|host| tree(&fleet.place.path().join(host)));
+    let before = fleet.trees();
     let (run, state) = on_a_small_disk(&fleet, "2m");
     fleet.until_there("h1.waits");
     fill(&state);
@@ -118,7 +120,7 @@ fn row_9_a_full_disk_under_the_journal_stops_the_run_and_its_reserve_takes_the_r
     fleet.open_the_gate();
     let (code, said) = run.end();
     assert_eq!(code, Some(2), "{said}");
-    assert_eq!(HOSTS.map(|host| tree(&fleet.place.path().join(host))), before, "{said}");
+    assert_eq!(fleet.trees(), before, "{said}");
 
     use std::os::fd::AsRawFd as _;
     let state = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), kept.as_raw_fd()));

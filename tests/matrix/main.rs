@@ -8,14 +8,14 @@ mod disk;
 #[path = "../support/fleet.rs"]
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod fleet;
+mod guard;
 mod lost;
 mod preflight;
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod rollback;
 #[path = "../support/sshd.rs"]
 mod sshd;
 #[path = "../support/transcript.rs"]
 #[expect(dead_code, reason = "each test binary uses its part")]
 mod transcript;
-#[path = "../support/tree.rs"]
-mod tree;

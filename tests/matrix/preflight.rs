@@ -2,10 +2,9 @@
 //! (row 22).
 
 use crate::{
-    fleet::{Fleet, HOSTS},
+    fleet::{Fleet, tree::Tree},
     sshd::{Options, Sshd, make_key, missing},
     transcript::Said,
-    tree::tree,
 };
 use rollgate::journal::{EventKind, HostState};
 
@@ -21,7 +20,7 @@ const PLAYBOOK: &str = "\
 ";
 
 /// Nothing was asked of any host, and each is as it was; `why` says what is wrong with the last one.
-fn nothing_was_done(fleet: &Fleet, said: &Said, before: &[crate::tree::Tree; 3], why: &[&str]) {
+fn nothing_was_done(fleet: &Fleet, said: &Said, before: &[Tree; 3], why: &[&str]) {
     assert_eq!(said.code, Some(4), "{}", said.transcript());
     for word in why {
         assert!(said.stdout.contains(word), "{word} is missing: {}", said.transcript());
@@ -29,7 +28,7 @@ fn nothing_was_done(fleet: &Fleet, said: &Said, before: &[crate::tree::Tree; 3],
     assert_eq!(fleet.ends(), (4, vec![HostState::NeverStarted; 3]), "{}", said.transcript());
     let events = fleet.events();
     assert!(!events.iter().any(|kind| matches!(kind, EventKind::StepIntent { .. } | EventKind::TxnOpened { .. })));
-    assert_eq!(&HOSTS.map(|host| tree(&fleet.place.path().join(host))), before);
+    assert_eq!(&fleet.trees(), before);
 }
 
 #[test]
@@ -55,7 +54,7 @@ fn row_21_sudo_that_asks_is_found_on_every_host_before_the_first_is_changed() {
         asking.key().display()
     );
     fleet.vary("h3", &to);
-    let before = HOSTS.map(|host| tree(&fleet.place.path().join(host)));
+    let before = fleet.trees();
     let known = asking.known_hosts();
     let said = fleet.rollgate(&format!("run -i hosts.ini site.yml --known-hosts {}", known.display()));
     nothing_was_done(&fleet, &said, &before, &["h3", "password is required", "NOPASSWD"]);
@@ -75,7 +74,7 @@ fn row_22_a_changed_host_key_is_found_before_the_first_change_and_never_accepted
     let was = fs_err::read_to_string(was.with_extension("pub")).unwrap();
     fleet.place.file("known", &format!("# before\n[127.0.0.1]:{} {was}", swapped.port()));
     let known = fs_err::read(fleet.place.path().join("known")).unwrap();
-    let before = HOSTS.map(|host| tree(&fleet.place.path().join(host)));
+    let before = fleet.trees();
     for accept in ["", "--accept-new-host-keys"] {
         // The file with the old key comes first: it is the one that new keys would be added to.
         let others = fleet.sshd.known_hosts();

@@ -11,6 +11,9 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
+#[path = "tree.rs"]
+pub(crate) mod tree;
+
 pub(crate) const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 
 pub(crate) struct Fleet {
@@ -71,6 +74,30 @@ impl Fleet {
 
     pub(crate) fn files(&self) -> Vec<String> {
         HOSTS.iter().map(|host| self.conf(host)).collect()
+    }
+
+    /// All that is below the hosts' directories.
+    pub(crate) fn trees(&self) -> [tree::Tree; 3] {
+        HOSTS.map(|host| tree::tree(&self.place.path().join(host)))
+    }
+
+    /// What a host's own records say of its guards.
+    pub(crate) fn guards(&self, host: &str) -> Vec<serde_json::Value> {
+        let txns = fs_err::read_dir(self.place.path().join(format!("{host}.state/txn"))).into_iter().flatten();
+        let record = |txn: &Path| serde_json::from_slice(&fs_err::read(txn.join("guard.json")).ok()?).ok();
+        txns.filter_map(|txn| record(&txn.ok()?.path())).collect()
+    }
+
+    /// Waits until a host's guards have nothing more to do; their states.
+    pub(crate) fn settled(&self, host: &str) -> Vec<String> {
+        loop {
+            let states = self.guards(host).into_iter().map(|guard| guard["state"].as_str().unwrap().to_owned());
+            let states: Vec<String> = states.collect();
+            if !states.iter().any(|state| matches!(state.as_str(), "armed" | "reverting")) {
+                return states;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
     }
 
     pub(crate) fn command(&self, program: &str) -> Command {

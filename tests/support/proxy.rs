@@ -4,7 +4,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -13,6 +13,7 @@ pub(crate) struct Proxy {
     port: u16,
     links: Arc<Mutex<Vec<TcpStream>>>,
     made: Arc<AtomicUsize>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -21,8 +22,13 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let (links, made) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
         let (kept, count) = (Arc::clone(&links), Arc::clone(&made));
+        let closed = Arc::new(AtomicBool::new(false));
+        let refuses = Arc::clone(&closed);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
+                if refuses.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else { continue };
                 count.fetch_add(1, Ordering::SeqCst);
                 kept.lock().unwrap().extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
@@ -30,7 +36,7 @@ impl Proxy {
                 pass(far, near);
             }
         });
-        Self { port, links, made }
+        Self { port, links, made, closed }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -40,6 +46,16 @@ impl Proxy {
     /// How many connections have come so far.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::SeqCst)
+    }
+
+    /// Cuts every connection, and lets no other through until [`Proxy::heal`].
+    pub(crate) fn cut_off(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    pub(crate) fn heal(&self) {
+        self.closed.store(false, Ordering::SeqCst);
     }
 
     /// Cuts every connection that stands. The next one is passed on again.

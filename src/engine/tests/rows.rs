@@ -138,6 +138,23 @@ fn of_host(all: &[(String, Vec<u8>, u32)], host: &str) -> Vec<(String, Vec<u8>, 
     all.iter().filter(|(path, ..)| path.contains(&format!("/{host}/"))).cloned().collect()
 }
 
+/// These hosts hold what the playbook writes, and nothing else is different.
+fn changed_hosts(sandbox: &Sandbox, before: &[(String, Vec<u8>, u32)], hosts: &[&str]) {
+    let after = everything(sandbox);
+    // A file that the test itself has made tells what the umask leaves.
+    let new = fs_err::metadata(sandbox.project.dir.path().join("hosts.ini")).expect("there").permissions().mode();
+    for host in hosts {
+        let mut expected = of_host(before, host);
+        for (name, bytes, mode) in [("app.conf", &b"new"[..], new & !0o7777 | 0o640), ("on", b"", new)] {
+            let path = sandbox.path(host, name).display().to_string();
+            expected.retain(|(known, ..)| *known != path);
+            expected.push((path, bytes.to_vec(), mode));
+        }
+        expected.sort();
+        assert_eq!(of_host(&after, host), expected);
+    }
+}
+
 /// The canary was changed and put back, the others were never started; all of it byte for byte.
 fn put_back(sandbox: &Sandbox, before: &[(String, Vec<u8>, u32)], run: &Outcome) {
     assert_eq!(
@@ -158,8 +175,15 @@ async fn row_15_a_probe_that_flaps_begins_the_healthy_time_anew_and_the_report_c
     for host in ["h1", "h2", "h3"] {
         sandbox.write(host, "n", "0");
     }
+    let mut before = everything(&sandbox);
     let run = sandbox.run().await;
     assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed; 3], 0), "{:#?}", run.outcome);
+    // The probe's own count is no part of the change.
+    before.retain(|(path, ..)| !path.ends_with("/n"));
+    for host in ["h1", "h2", "h3"] {
+        fs_err::remove_file(sandbox.path(host, "n")).expect("there");
+    }
+    changed_hosts(&sandbox, &before, &["h1", "h2", "h3"]);
     let flapped = reason(&run, "h1");
     assert!(flapped.starts_with("service flapped ") && flapped.ends_with('×'), "{flapped}");
     let view = crate::report::RunView::of(&run.events);
@@ -298,12 +322,14 @@ async fn row_35_a_trigger_at_the_last_host_fails_the_run() {
     let before = everything(&sandbox);
     let run = sandbox.run().await;
     assert_eq!((states(&run), run.outcome.exit_code), (vec![Changed, Changed, RolledBack], 2), "{:#?}", run.outcome);
+    changed_hosts(&sandbox, &before, &["h1", "h2"]);
     assert_eq!(of_host(&everything(&sandbox), "h3"), of_host(&before, "h3"), "as before, byte for byte");
 }
 
 #[tokio::test]
 async fn row_35_no_host_is_an_error_and_not_a_success() {
     let mut sandbox = hosts("        command: 'true'", "");
+    let before = everything(&sandbox);
     sandbox.project.options.limit = Some("h1:!h1".to_owned());
     let log = super::support::Log::default();
     let (_signals, receiver) = tokio::sync::mpsc::channel(4);
@@ -311,4 +337,5 @@ async fn row_35_no_host_is_an_error_and_not_a_success() {
     let fleet = sandbox.fleet()(&spec.base.run_id);
     let error = crate::engine::run(spec, fleet).await.expect_err("refused");
     assert!(error.render(false).contains("no host is left"), "{}", error.render(false));
+    assert_eq!(everything(&sandbox), before);
 }
