@@ -7,6 +7,7 @@ pub mod files;
 pub mod guard;
 pub mod http;
 pub mod json;
+pub mod migrate;
 pub mod modules;
 pub mod probe;
 pub mod protocol;

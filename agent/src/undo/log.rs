@@ -1,13 +1,15 @@
-//! `steps.jsonl`: one line a record, `{"v":1,"seq":n,"crc":"…","record":{…}}`; the crc (CRC-32C) is of the record's
+//! A log such as `steps.jsonl`: one line a record, `{"v":1,"seq":n,"crc":"…","record":{…}}`; the crc (CRC-32C) is of the record's
 //! bytes. Appended and synced; a torn last line is cut at opening, damage before it is refused.
 
 use super::UndoError;
 use super::record::{RECORD_VERSION, Record};
 use rustix::fs::{Mode, OFlags};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 #[derive(Serialize, Deserialize)]
@@ -19,20 +21,21 @@ struct Line<'a> {
     record: &'a RawValue,
 }
 
-/// The open log of one transaction.
+/// An open log: of one transaction, if nothing else is said.
 #[derive(Debug)]
-pub struct Log {
+pub struct Log<R = Record> {
     path: PathBuf,
     file: File,
     next: u64,
+    records: PhantomData<fn(R)>,
 }
 
-impl Log {
+impl<R: Serialize + DeserializeOwned> Log<R> {
     /// Opens or makes the log, cuts a torn tail, and gives what it holds.
     ///
     /// # Errors
     /// [`UndoError`]; interior damage names the line.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Record>), UndoError> {
+    pub fn open(path: &Path) -> Result<(Self, Vec<R>), UndoError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(std::io::Error::from)?;
         let mut file = File::from(fd);
@@ -47,14 +50,14 @@ impl Log {
         }
         file.seek(SeekFrom::Start(good))?;
         let next = records.len() as u64 + 1;
-        Ok((Self { path: path.to_owned(), file, next }, records))
+        Ok((Self { path: path.to_owned(), file, next, records: PhantomData }, records))
     }
 
     /// Appends records and returns when they are on disk. On failure the log is as before.
     ///
     /// # Errors
     /// [`UndoError::Io`].
-    pub fn append(&mut self, records: &[Record]) -> Result<(), UndoError> {
+    pub fn append(&mut self, records: &[R]) -> Result<(), UndoError> {
         let mut text = Vec::new();
         let mut next = self.next;
         for record in records {
@@ -74,7 +77,7 @@ impl Log {
     }
 }
 
-fn line(seq: u64, record: &Record) -> Result<Vec<u8>, UndoError> {
+fn line(seq: u64, record: &impl Serialize) -> Result<Vec<u8>, UndoError> {
     let damaged = |error: serde_json::Error| UndoError::Other(format!("a record cannot be written: {error}"));
     let raw = serde_json::value::to_raw_value(record).map_err(damaged)?;
     let crc = format!("{:08x}", crc32c::crc32c(raw.get().as_bytes()));
@@ -84,7 +87,7 @@ fn line(seq: u64, record: &Record) -> Result<Vec<u8>, UndoError> {
 }
 
 /// The records and how many bytes they take; the number of a damaged line before the last one.
-fn parse(text: &[u8]) -> Result<(Vec<Record>, u64), usize> {
+fn parse<R: DeserializeOwned>(text: &[u8]) -> Result<(Vec<R>, u64), usize> {
     let mut records = Vec::new();
     let mut good = 0;
     let mut rest = text;
@@ -104,7 +107,7 @@ fn parse(text: &[u8]) -> Result<(Vec<Record>, u64), usize> {
     Ok((records, good))
 }
 
-fn read(line: &[u8], seq: u64) -> Option<Record> {
+fn read<R: DeserializeOwned>(line: &[u8], seq: u64) -> Option<R> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let raw = line.record.get();
     let sound =
@@ -133,7 +136,7 @@ mod tests {
     fn what_is_appended_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let (path, _) = written(directory.path());
-        assert_eq!(Log::open(&path).unwrap().1, [end(1), end(2), end(3)]);
+        assert_eq!(Log::<Record>::open(&path).unwrap().1, [end(1), end(2), end(3)]);
     }
 
     #[test]
@@ -160,7 +163,7 @@ mod tests {
             let mut damaged = text.clone();
             damaged[at] ^= 1;
             fs_err::write(&path, &damaged).unwrap();
-            let error = Log::open(&path).unwrap_err().to_string();
+            let error = Log::<Record>::open(&path).unwrap_err().to_string();
             assert!(error.contains("damaged at line 1"), "byte {at}: {error}");
         }
     }

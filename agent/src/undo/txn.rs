@@ -82,7 +82,7 @@ impl Transaction {
         };
         write_json(&dir.join("manifest.json"), &manifest)?;
         let transaction = Self { dir: dir.to_owned(), manifest };
-        Log::open(&transaction.log_path())?;
+        Log::<Record>::open(&transaction.log_path())?;
         // The state makes it a transaction; without it the directory is what a crash left.
         transaction.set_standing(TxnState::Open, None)?;
         sync_dir(dir)?;

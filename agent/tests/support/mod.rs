@@ -3,6 +3,7 @@
 
 pub(crate) mod guarded;
 pub(crate) mod sandbox;
+pub(crate) mod tree;
 
 use rollgate_agent::protocol::{
     AgentError, Answer, BundledTask, Call, FromAgent, Hello, Mode, ModuleCall, PROTOCOL_VERSION, Progress, Step,

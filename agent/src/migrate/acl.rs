@@ -1,0 +1,124 @@
+//! POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`): named users and groups are numbers that chown does
+//! not change.
+
+use super::ids::{Direction, Mapping, Place};
+
+/// The extended attributes that hold ACLs.
+pub(super) const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
+const VERSION: [u8; 4] = 2_u32.to_le_bytes();
+const HEADER: usize = VERSION.len();
+const ENTRY: usize = 8;
+const NAMED_USER: u16 = 0x02;
+const NAMED_GROUP: u16 = 0x08;
+
+/// An ACL's bytes, with every named id replaced. None if they are no ACL of the one version there is.
+fn replaced(bytes: &[u8], mut user: impl FnMut(u32) -> u32, mut group: impl FnMut(u32) -> u32) -> Option<Vec<u8>> {
+    let entries = bytes.strip_prefix(&VERSION)?;
+    if !entries.len().is_multiple_of(ENTRY) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(HEADER + entries.len());
+    out.extend(VERSION);
+    for entry in entries.chunks_exact(ENTRY) {
+        let (head, id) = entry.split_at(4);
+        let tag = u16::from_le_bytes(head.first_chunk().copied()?);
+        let old = u32::from_le_bytes(id.first_chunk().copied()?);
+        let new = match tag {
+            NAMED_USER => user(old),
+            NAMED_GROUP => group(old),
+            _ => old,
+        };
+        out.extend(head);
+        out.extend(new.to_le_bytes());
+    }
+    Some(out)
+}
+
+/// The ACL after its ids went where they go; the same bytes if they are there. None if it is no ACL.
+#[must_use]
+pub fn moved(bytes: &[u8], mapping: &Mapping, direction: Direction) -> Option<Vec<u8>> {
+    replaced(bytes, |id| mapping.uid.moved(id, direction), |id| mapping.gid.moved(id, direction))
+}
+
+/// The ACL as containers see it, on whichever side its ids are.
+#[must_use]
+pub fn seen(bytes: &[u8], mapping: &Mapping) -> Option<Vec<u8>> {
+    replaced(bytes, |id| mapping.uid.seen(id), |id| mapping.gid.seen(id))
+}
+
+/// Where each named id of it goes. None if it is no ACL.
+#[must_use]
+pub fn places(bytes: &[u8], mapping: &Mapping, direction: Direction) -> Option<Vec<(u32, Place)>> {
+    let found = std::cell::RefCell::new(Vec::new());
+    let note = |id: u32, place: Place| {
+        found.borrow_mut().push((id, place));
+        id
+    };
+    replaced(bytes, |id| note(id, mapping.uid.place(id, direction)), |id| note(id, mapping.gid.place(id, direction)))?;
+    Some(found.into_inner())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::ids::IdRange;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// user::rw-, user:UID:r--, group::r--, group:GID:r--, mask::rw-, other::---
+    pub(in super::super) fn acl(uid: u32, gid: u32) -> Vec<u8> {
+        let undefined = u32::MAX;
+        let entries: [(u16, u16, u32); 6] = [
+            (0x01, 6, undefined),
+            (NAMED_USER, 4, uid),
+            (0x04, 4, undefined),
+            (NAMED_GROUP, 4, gid),
+            (0x10, 6, undefined),
+            (0x20, 0, undefined),
+        ];
+        let mut out = VERSION.to_vec();
+        for (tag, permissions, id) in entries {
+            out.extend(tag.to_le_bytes());
+            out.extend(permissions.to_le_bytes());
+            out.extend(id.to_le_bytes());
+        }
+        out
+    }
+
+    fn mapping() -> Mapping {
+        Mapping { uid: IdRange::new(231_072, 65536).unwrap(), gid: IdRange::new(300_000, 65536).unwrap() }
+    }
+
+    #[test]
+    fn named_ids_are_shifted_each_by_its_own_range() {
+        assert_eq!(moved(&acl(999, 12), &mapping(), Direction::Into).unwrap(), acl(232_071, 300_012));
+        assert_eq!(moved(&acl(232_071, 12), &mapping(), Direction::OutOf).unwrap(), acl(999, 12));
+        let places = places(&acl(999, 70_000), &mapping(), Direction::Into).unwrap();
+        assert_eq!(places, [(999, Place::To(232_071)), (70_000, Place::Outside)]);
+    }
+
+    #[test]
+    fn what_is_no_acl_is_not_touched() {
+        for bytes in [&b""[..], b"\x01\0\0\0", b"\x02\0\0\0\x01"] {
+            assert_eq!(moved(bytes, &mapping(), Direction::Into), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_acl_comes_back(uid in 0_u32..65536, gid in 0_u32..65536) {
+            let mapping = mapping();
+            let before = acl(uid, gid);
+            let there = moved(&before, &mapping, Direction::Into).unwrap();
+            prop_assert_eq!(&moved(&there, &mapping, Direction::Into).unwrap(), &there);
+            prop_assert_eq!(seen(&there, &mapping).unwrap(), before.clone());
+            prop_assert_eq!(moved(&there, &mapping, Direction::OutOf).unwrap(), before);
+        }
+
+        #[test]
+        fn any_bytes_are_an_acl_of_the_same_length_or_none(bytes: Vec<u8>) {
+            let found = moved(&bytes, &mapping(), Direction::Into);
+            prop_assert!(found.is_none_or(|found| found.len() == bytes.len()));
+        }
+    }
+}

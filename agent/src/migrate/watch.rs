@@ -1,0 +1,33 @@
+//! Who looks on while data is migrated.
+
+use super::MigrateError;
+
+/// Told of what happens, and asked whether it may go on; by several threads.
+pub trait Watch: Sync {
+    /// Asked often: an error ends what is done, which can be continued or reversed.
+    ///
+    /// # Errors
+    /// [`MigrateError::Stopped`].
+    fn go_on(&self) -> Result<(), MigrateError> {
+        Ok(())
+    }
+
+    /// Asked before every single change.
+    ///
+    /// # Errors
+    /// As [`Watch::go_on`].
+    fn before_change(&self) -> Result<(), MigrateError> {
+        self.go_on()
+    }
+
+    /// So many more inodes have been looked at.
+    fn seen(&self, inodes: u64) {
+        let _ = inodes;
+    }
+}
+
+/// Nobody: everything goes on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl Watch for Nobody {}
