@@ -6,7 +6,7 @@
 
 use super::{
     operator::{Heard, Said},
-    stop::{Decision, Level, Order, Signal, Stop, StopRequest, Waiting, on_failure_key},
+    stop::{Level, Order, Signal, Stop, StopRequest, Waiting, on_failure_key},
 };
 use crate::{
     clock::Clock,
@@ -139,13 +139,6 @@ impl Desk {
     /// Says that an operator is waited for no more.
     pub(crate) fn decided(&self) {
         let _ = self.inbox.send(Message::Decided);
-    }
-
-    /// What was decided on what is waited for; none: the run is killed.
-    pub(crate) async fn decision(&self) -> Option<Decision> {
-        let mut stop = self.stop.clone();
-        let decided = stop.wait_for(|stop| stop.decision.is_some() || stop.level == Level::Kill).await;
-        decided.ok().filter(|stop| stop.level < Level::Kill).and_then(|stop| stop.decision)
     }
 
     /// Says an operator's word; the answer comes when it is on disk. None: the run is over.

@@ -2,6 +2,7 @@
 
 use super::{
     calls::{self, CallPlan},
+    stop::Level,
     unit::{Unit, explained},
     values::{all, known, lookup, text},
 };
@@ -106,8 +107,10 @@ impl Unit {
         let call = ProbeCall { kind, timeout_ms: millis(probe.timeout), count: probe.count };
         let deadline = probe.timeout * probe.count.max(1) + Duration::from_secs(10);
         let whole = CallPlan { cancel: asking.cancel.clone(), ..CallPlan::whole(run_as, deadline) };
-        // After an abort nothing is measured any more, but for hosts that were put back.
-        let plan = if asking.phase == ProbePhase::Rollback { whole } else { whole.cut_after(Duration::ZERO) };
+        // An abort cuts what is measured, but for hosts that are put back. What is begun after it is asked on purpose.
+        let aborted = self.run.desk.stopped().level >= Level::Abort;
+        let cut = asking.phase != ProbePhase::Rollback && !aborted;
+        let plan = if cut { whole.cut_after(Duration::ZERO) } else { whole };
         if probe.from == ProbeFrom::Controller {
             return Ok(self.ask_from_here(label, call, plan).await);
         }

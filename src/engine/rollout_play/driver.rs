@@ -293,9 +293,13 @@ impl Driver {
         true
     }
 
-    /// Asks the run to stop.
+    /// Asks the run to stop. While an operator is asked what becomes of an aborted batch, one abort more that decides
+    /// nothing is no answer to that.
     pub(super) fn ask_to_stop(&mut self, request: StopRequest) {
-        self.run.desk.stop(request);
+        let decides = !matches!(&request, StopRequest::Abort { cause, then: None, .. } if !matches!(cause, StopCause::Rehearsal { .. }));
+        if decides || !self.undecided() {
+            self.run.desk.stop(request);
+        }
     }
 
     /// Whether nothing has told the run to stop.

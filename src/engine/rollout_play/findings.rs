@@ -125,6 +125,8 @@ impl Driver {
         let abort = |then| StopRequest::Abort { cause: cause.clone(), evidence: fired.evidence.clone(), then };
         match (fired.action, &fired.host) {
             (TriggerAction::FailHost, Some(host)) => self.fail(host, why),
+            // Its batch is aborted already, and waits for an operator.
+            (TriggerAction::AbortBatch, Some(host)) if self.undecided() => self.fail(host, why),
             (TriggerAction::Pause, _) => self.ask_to_stop(StopRequest::Pause { cause }),
             (TriggerAction::RollbackRun, _) => self.ask_to_stop(abort(Some(OnFailure::RollbackRun))),
             (TriggerAction::AbortBatch | TriggerAction::FailHost, _) => {

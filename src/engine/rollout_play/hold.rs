@@ -9,6 +9,16 @@ use crate::{
 };
 use tokio::time::Instant;
 
+/// What came of a question to an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Said(Decision),
+    /// Nobody has answered in time.
+    Late,
+    /// What was asked is no question any more, or another one comes first.
+    Moot,
+}
+
 impl Driver {
     /// Waits while the run is paused: hosts in flight finish, none starts. Then what `on_failure: pause` and a rollback
     /// that does not help wait for. False: the run was aborted or killed.
@@ -67,13 +77,13 @@ impl Driver {
     /// `on_failure: pause`: what becomes of the batch (R6). Failed hosts are put back already.
     async fn ask_about_the_batch(&mut self) {
         let until = Instant::now() + self.rollout.pause_timeout;
-        match self.ask(Waiting::Failure, Some(until), "rollback_batch").await {
-            Some(Decision::GoOn) => {
+        match self.ask(Waiting::Failure, until, "rollback_batch").await {
+            Answer::Said(Decision::GoOn) => {
                 self.failures.forgive();
                 self.upgraded.forgive();
             }
-            Some(Decision::Abort) => {}
-            None => self.ask_to_stop(self.timed_out(OnFailure::RollbackBatch)),
+            Answer::Said(Decision::Abort) | Answer::Moot => {}
+            Answer::Late => self.ask_to_stop(self.timed_out(OnFailure::RollbackBatch)),
         }
     }
 
@@ -81,34 +91,43 @@ impl Driver {
     /// be put back all the same (R18).
     async fn ask_about_the_rest(&mut self) {
         let until = Instant::now() + self.rollout.pause_timeout;
-        match self.ask(Waiting::Rollback, Some(until), "end").await {
-            Some(Decision::GoOn) => (self.held_back, self.restored) = (None, 0),
-            decision @ (Some(Decision::Abort) | None) => {
-                self.give_up(decision == Some(Decision::Abort));
+        match self.ask(Waiting::Rollback, until, "end").await {
+            Answer::Said(Decision::GoOn) => (self.held_back, self.restored) = (None, 0),
+            answer @ (Answer::Said(Decision::Abort) | Answer::Late) => {
+                self.give_up(answer != Answer::Late);
                 if self.run.desk.stopped().level < Level::Abort {
                     self.ask_to_stop(self.timed_out(OnFailure::Pause));
                 }
             }
+            Answer::Moot => {}
         }
     }
 
-    /// Asks an operator. None: nobody has answered in time, or the run was killed.
-    pub(super) async fn ask(&mut self, waiting: Waiting, until: Option<Instant>, then: &str) -> Option<Decision> {
+    /// Asks an operator, and the hosts changed so far meanwhile.
+    async fn ask(&mut self, waiting: Waiting, until: Instant, then: &str) -> Answer {
         let what = match waiting {
             Waiting::Promotion => "promotion",
             Waiting::Failure => "failure",
             Waiting::Rollback => "rollback",
         };
         let desk = self.run.desk.clone();
-        desk.wait(waiting, self.waits(what, until, then)).await;
-        tokio::select! {
-            biased;
-            decision = desk.decision() => decision,
-            () = super::driver::sleep_until(until) => {
+        desk.wait(waiting, self.waits(what, Some(until), then)).await;
+        let level = desk.stopped().level;
+        let other = |driver: &Self| {
+            let fails = waiting == Waiting::Failure && (!driver.undecided() || driver.asks_about_the_rest());
+            fails || driver.run.desk.stopped().level > level
+        };
+        let said = |driver: &Self| driver.run.desk.stopped().decision.is_some();
+        let end = self.vigil(Some(until), |driver| said(driver) || other(driver)).await;
+        let stopped = desk.stopped();
+        match stopped.decision {
+            Some(decision) if stopped.level < Level::Kill => Answer::Said(decision),
+            _ if end == Over::Said => Answer::Moot,
+            _ => {
                 if waiting != Waiting::Failure {
                     desk.decided();
                 }
-                None
+                Answer::Late
             }
         }
     }

@@ -77,7 +77,10 @@ impl Driver {
     fn kept_hosts(&self) -> Vec<String> {
         let kept = |host: &&String| {
             self.rows.get(*host).is_some_and(|row| {
-                row.is_touched() && matches!(row.state, HostState::Changed | HostState::Healthy) && row.unit.is_some()
+                // Of those whose verification an abort has ended an operator is asked, too.
+                let held = row.state == HostState::Verifying && self.undecided();
+                let kept = held || matches!(row.state, HostState::Changed | HostState::Healthy);
+                kept && row.is_touched() && !row.queued && row.doing == Doing::Nothing && row.unit.is_some()
             })
         };
         self.order.iter().filter(kept).cloned().collect()

@@ -62,6 +62,65 @@ async fn a_host_that_turns_sick_in_an_operator_s_pause_is_put_back() {
     assert!(!run.kinds().any(|kind| matches!(kind, EventKind::Resumed { .. })));
 }
 
+/// One host fails at its task; another, healthy by then, turns sick while an operator is asked about their batch.
+async fn asked_about_a_batch(action: &str, answer: Option<Command>) -> Outcome {
+    use super::script::StepFault;
+    let fails = Script { steps: vec![StepFault::Fails], ..Script::default() };
+    let stanza = format!(
+        "    batches: [3, 1]\n    max_parallel: 1\n    max_unavailable: 3\n    on_failure: pause\n    pause_timeout: 1h\n    \
+         triggers:\n      - {{ name: it is sick, when: alive.consecutive_failures >= 3, action: {action} }}"
+    );
+    let hosts = [good(), turns(60, &[Health::Bad]), fails, good()];
+    rollout_with(&stanza, &hosts, |log, operator| async move {
+        until(&log, waits_for("failure")).await;
+        let Some(answer) = answer else { return };
+        until(&log, |kind| matches!(kind, EventKind::HostChanged { host, state: RolledBack, .. } if host == "b")).await;
+        send(&operator, [said(answer)]).await;
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_turns_sick_while_an_operator_is_asked_about_its_batch_is_put_back_alone_and_he_is_still_asked() {
+    for action in ["fail_host", "abort_batch"] {
+        let run = asked_about_a_batch(action, Some(Command::Resume)).await;
+        assert_eq!(states(&run), [Changed, RolledBack, RolledBack, Changed], "{action}: {:#?}", run.outcome);
+        let run = asked_about_a_batch(action, Some(Command::Abort)).await;
+        assert_eq!(states(&run), [RolledBack, RolledBack, RolledBack, NeverStarted], "{action}: {:#?}", run.outcome);
+        let run = asked_about_a_batch(action, None).await;
+        assert_eq!(states(&run), [RolledBack, RolledBack, RolledBack, NeverStarted], "{action}: {:#?}", run.outcome);
+        let late = |kind: &EventKind| matches!(kind, EventKind::Aborted { cause: StopCause::Deadline { deadline, .. }, .. } if deadline == "pause_timeout");
+        assert!(run.kinds().any(late), "{action}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_that_wants_all_back_answers_what_an_operator_is_asked() {
+    let run = asked_about_a_batch("rollback_run", None).await;
+    assert_eq!(states(&run), [RolledBack, RolledBack, RolledBack, NeverStarted], "{:#?}", run.outcome);
+    let late = |kind: &EventKind| matches!(kind, EventKind::Aborted { cause: StopCause::Deadline { .. }, .. });
+    assert!(!run.kinds().any(late));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_host_is_watched_while_an_operator_is_asked_about_a_rollback_that_does_not_help() {
+    let down = Script { after: vec![Health::Bad], restored: vec![Health::Bad], ..Script::default() };
+    let stanza = "    batches: [1, 4]\n    max_unavailable: 4\n    pause_timeout: 1h";
+    let earlier = turns(60, &[Health::Bad]);
+    let run = rollout_with(stanza, &[earlier, down.clone(), down.clone(), down.clone(), down], |log, operator| async move {
+        until(&log, waits_for("rollback")).await;
+        let sick = |kind: &EventKind| {
+            matches!(kind, EventKind::Probed { host, phase: ProbePhase::Bake, verdict: Verdict::Unhealthy, .. } if host == "a")
+        };
+        until(&log, sick).await;
+        until(&log, |kind| matches!(kind, EventKind::TriggerFired { host: Some(host), .. } if host == "a")).await;
+        send(&operator, [said(Command::Abort)]).await;
+    })
+    .await;
+    assert_eq!(run.outcome.exit_code, 3, "{:#?}", run.outcome);
+    assert!(super::support::reason(&run, "a").contains("left as it is by an operator"), "{:#?}", run.outcome);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_promoted_with_every_host_healthy_or_not_at_all() {
     use Health::{Bad, Good};
