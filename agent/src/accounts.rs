@@ -89,7 +89,11 @@ pub fn group(cx: &Context, name: &str) -> Result<Option<Group>, ModuleError> {
 /// # Errors
 /// As [`user`].
 pub fn user_by_id(cx: &Context, uid: u32) -> Result<Option<User>, ModuleError> {
-    let found = entry(cx, "passwd", &uid.to_string())?;
+    let is_it = |text: &String| parse_users(text).iter().any(|user| user.uid == uid);
+    let found = match local("passwd").filter(is_it) {
+        Some(text) => Some(text),
+        None => entry(cx, "passwd", &uid.to_string())?,
+    };
     Ok(found.and_then(|text| parse_users(&text).into_iter().find(|user| user.uid == uid)))
 }
 
@@ -98,7 +102,11 @@ pub fn user_by_id(cx: &Context, uid: u32) -> Result<Option<User>, ModuleError> {
 /// # Errors
 /// As [`user`].
 pub fn group_by_id(cx: &Context, gid: u32) -> Result<Option<Group>, ModuleError> {
-    let found = entry(cx, "group", &gid.to_string())?;
+    let is_it = |text: &String| parse_groups(text).iter().any(|group| group.gid == gid);
+    let found = match local("group").filter(is_it) {
+        Some(text) => Some(text),
+        None => entry(cx, "group", &gid.to_string())?,
+    };
     Ok(found.and_then(|text| parse_groups(&text).into_iter().find(|group| group.gid == gid)))
 }
 
@@ -119,6 +127,19 @@ pub fn ids(cx: &Context) -> Result<BTreeSet<u32>, ModuleError> {
     let users = parse_users(&database(cx, "passwd")?);
     let groups = parse_groups(&database(cx, "group")?);
     Ok(users.iter().flat_map(|user| [user.uid, user.gid]).chain(groups.iter().map(|group| group.gid)).collect())
+}
+
+/// The local file of a database, where the host's name services ask it before all others (nsswitch.conf(5)): what it has
+/// needs no process.
+fn local(database: &str) -> Option<String> {
+    let switch = fs_err::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    if files_first(&switch, database) { fs_err::read_to_string(format!("/etc/{database}")).ok() } else { None }
+}
+
+/// A database that is not named there is asked of the files.
+fn files_first(switch: &str, database: &str) -> bool {
+    let services = switch.lines().find_map(|line| line.trim().strip_prefix(database)?.trim().strip_prefix(':'));
+    services.is_none_or(|services| services.split_whitespace().next() == Some("files"))
 }
 
 fn entry(cx: &Context, database: &str, key: &str) -> Result<Option<String>, ModuleError> {
@@ -149,6 +170,13 @@ fn database(cx: &Context, name: &str) -> Result<String, ModuleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_file_counts_where_it_is_asked_first() {
+        let switch = "# passwd: sss\npasswd:         files systemd\ngroup: sss files\npasswd_compat: nis\n";
+        assert!(files_first(switch, "passwd") && !files_first(switch, "group") && files_first(switch, "shadow"));
+        assert!(files_first("", "passwd"));
+    }
 
     #[test]
     fn entries_are_read_and_others_passed_over() {

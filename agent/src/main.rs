@@ -9,12 +9,14 @@ use rollgate_agent::serve::{Ending, LEASE, serve};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--stdio"] => stdio(),
+        ["--stdio", "--install", place, sha256] => install(Path::new(place), sha256),
         ["--digest"] => digest(),
         ["version" | "--version"] => {
             say(
@@ -66,12 +68,40 @@ fn stdio() -> ExitCode {
     }
 }
 
+/// Takes its place, where its own file is whole, and serves. The start script's words (start.sh) say how that went.
+fn install(place: &Path, sha256: &str) -> ExitCode {
+    let directory = place.parent().unwrap_or(place).display();
+    let done = match own_digest() {
+        Ok(own) if own == sha256 => fs_err::read_link("/proc/self/exe")
+            .and_then(|own| fs_err::rename(own, place))
+            .map_err(|error| format!("the agent cannot be put into {directory}: {error}")),
+        Ok(_) => Err(format!("the agent did not arrive whole in {directory}")),
+        Err(error) => Err(format!("the agent cannot be read in {directory}: {error}")),
+    };
+    match done {
+        Ok(()) => {
+            say(&mut std::io::stdout(), &format!("ROLLGATE1 start {}", place.display()));
+            stdio()
+        }
+        Err(why) => {
+            if let Ok(own) = fs_err::read_link("/proc/self/exe") {
+                let _not_there = fs_err::remove_file(own);
+            }
+            say(&mut std::io::stdout(), &format!("ROLLGATE1 fail {why}"));
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// The SHA-256 of the file that runs.
+fn own_digest() -> Result<String, String> {
+    let file = fs_err::File::open("/proc/self/exe").map_err(|error| error.to_string())?;
+    digest_of(file).map_err(|error| error.to_string())
+}
+
 /// Says the SHA-256 of the file that runs: whoever starts it asks first whether it is the one that is meant, and whole.
 fn digest() -> ExitCode {
-    match fs_err::File::open("/proc/self/exe")
-        .map_err(|error| error.to_string())
-        .and_then(|file| digest_of(file).map_err(|error| error.to_string()))
-    {
+    match own_digest() {
         Ok(digest) => {
             say(&mut std::io::stdout(), &digest);
             ExitCode::SUCCESS

@@ -17,11 +17,10 @@ o=$2;
 shift 2;
 l=$*;
 m=$(id -u);
-v=$(umask);
 umask 077;
 say() { echo "ROLLGATE1 $*"; };
 die() { say fail "$*"; exit 3; };
-pick() { a=$(uname -m); s=; for p in $l; do case $p in "$a":*) s=${p#*:};; esac; done; };
+pick() { read -r a 2>/dev/null </proc/sys/kernel/arch || a=$(uname -m); s=; for p in $l; do case $p in "$a":*) s=${p#*:};; esac; done; };
 case $# in 1) s=${1#*:};; *) pick;; esac;
 
 # checked DIRECTORY [FILE]: nobody but root and this user can change them. For root, and for what root keeps, all the
@@ -45,12 +44,8 @@ checked() {
 
 # What runs there makes its files as the user himself would.
 run() { say start "$d/rollgate-agent"; umask "$v"; exec "$d/rollgate-agent" --stdio; };
-whole() {
-  case $(head -c 4 <"$1") in
-    ?ELF) [ "$("$1" --digest 2>/dev/null)" = "$s" ];;
-    *) return 1;;
-  esac;
-};
+program() { IFS= read -r q <"$1"; case $q in ?ELF*) ;; *) return 1;; esac; };
+whole() { program "$1" && [ "$("$1" --digest 2>/dev/null)" = "$s" ]; };
 
 # Where agents are kept, the first choice first. Another user than root may run what root keeps.
 r=;
@@ -83,25 +78,23 @@ for b in "$@"; do
   fi;
   mkdir -p "$b/agent/$s" 2>/dev/null || continue;
   checked "$b/agent/$s";
-  e=$d/.try.$$;
-  { echo : >"$e" && chmod 700 "$e" && "$e"; } 2>/dev/null && f=$d;
-  rm -f "$e" 2>/dev/null;
-  [ -z "$f" ] || break;
+  t=$d/.new.$$;
+  { echo : >"$t" && chmod 755 "$t" && "$t"; } 2>/dev/null && f=$d && break;
+  rm -f "$t" 2>/dev/null;
 done;
 [ -n "$f" ] || die "no directory to run the agent from, none of these can be written and executed in: $*";
 
 # The Hello that came too early is dropped; it comes again. Only a dd that can read blocks whole leaves what follows the
 # file unread; without one the controller must wait before it sends more.
+x=exact;
+dd bs=1 count="$h" iflag=fullblock,count_bytes >/dev/null 2>&1 || { x=wait; dd bs=1 count="$h" >/dev/null 2>&1; };
 z=raw;
 command -v gzip >/dev/null && z=gzip;
-x=wait;
-dd bs=1 count=0 iflag=fullblock,count_bytes </dev/null >/dev/null 2>&1 && x=exact;
 say need "$a" "$z" "$x";
-dd bs=1 count="$h" >/dev/null 2>&1;
 read -r n c || exit 3;
-t=$d/.new.$$;
 take() { if [ "$x" = exact ]; then dd bs=65536 count="$n" iflag=fullblock,count_bytes 2>/dev/null; else head -c "$n"; fi; };
-if [ "$c" = gzip ]; then take | gzip -dc >"$t"; else take >"$t"; fi;
-chmod 755 "$t" && whole "$t" || { rm -f "$t"; die "the agent did not arrive whole in $d (is the disk full?)"; };
-mv -f "$t" "$d/rollgate-agent" || die "the agent cannot be put into $d";
-run;
+if [ "$c" = gzip ]; then take | gzip -dc >"$t"; else take >"$t"; fi && program "$t" || { rm -f "$t"; die "the agent did not arrive whole in $d (is the disk full?)"; };
+
+# It says itself whether it is the one that is meant, takes its place and says so: each program less counts, where fifty
+# hosts share a machine.
+exec "$t" --stdio --install "$d/rollgate-agent" "$s";
