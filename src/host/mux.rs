@@ -27,6 +27,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long an answer may still take once a request was cut: TERM, 5 s, KILL, and some.
 const CUT_GRACE: Duration = Duration::from_secs(10);
 
+/// How long an agent may take to end.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// Frames waiting to be written.
 const QUEUE: usize = 64;
 
@@ -77,6 +80,8 @@ pub(crate) struct Mux {
     outgoing: mpsc::Sender<Vec<u8>>,
     shared: Arc<Shared>,
     closed: CancellationToken,
+    /// The agent's input has been ended.
+    said: CancellationToken,
     /// Ends the writer, and with it the agent's input, when the mux goes.
     _stop: DropGuard,
 }
@@ -110,8 +115,14 @@ impl Mux {
             ends_all.0.end(why);
             drop(done);
         });
-        tokio::spawn(write(sink, queue, shared.clone(), stop.clone(), closed.clone()));
-        Ok(Self { welcome, outgoing, shared, closed, _stop: stop.drop_guard() })
+        let said = CancellationToken::new();
+        let writing = write(sink, queue, shared.clone(), stop.clone(), closed.clone());
+        let ended = said.clone().drop_guard();
+        tokio::spawn(async move {
+            writing.await;
+            drop(ended);
+        });
+        Ok(Self { welcome, outgoing, shared, closed, said, _stop: stop.drop_guard() })
     }
 
     /// What the agent said of itself.
@@ -163,11 +174,17 @@ impl Mux {
         }
     }
 
-    /// Ends the agent's input and waits a little until it has gone.
-    pub(crate) async fn close(&self) {
+    /// Ends the agent's input. It ends by itself then, and holds nothing between two calls: nobody has to wait for it.
+    pub(crate) async fn end(&self) {
         self.shared.end(HostError::Lost { message: "the connection was closed".to_owned() });
         drop(self.outgoing.try_send(Vec::new()));
-        drop(tokio::time::timeout(Duration::from_secs(2), self.closed.cancelled()).await);
+        drop(tokio::time::timeout(GOODBYE, self.said.cancelled()).await);
+    }
+
+    /// Ends the agent's input and waits a little until it has gone.
+    pub(crate) async fn close(&self) {
+        self.end().await;
+        drop(tokio::time::timeout(GOODBYE, self.closed.cancelled()).await);
     }
 
     fn register(&self, pending: Pending) -> Result<InFlight<'_>, HostError> {

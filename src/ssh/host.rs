@@ -97,7 +97,7 @@ impl Host for SshHost {
 
     async fn close(&self) {
         for agent in self.inner.agents.take() {
-            agent.close().await;
+            agent.end().await;
         }
         for session in self.inner.sessions.take() {
             session.close().await;

@@ -1,7 +1,7 @@
 //! Starts an agent on a host: one command, whose script (start.sh) looks for the agent and asks for it where it is not.
 //!
 //! The Hello goes out together with the command, so that a warm start costs no more round trips than opening one
-//! channel and running one command; a cold start costs one more.
+//! channel and running one command; a cold start costs two more.
 
 use super::{
     exec,
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// Goes before each line of the script.
+/// Goes before each line of the script, and before the line that announces the file.
 const MARK: &str = "ROLLGATE1 ";
 
 /// What login files may print before the script begins.
@@ -85,7 +85,7 @@ pub(crate) async fn start(
     let hello = encode(&ToAgent::Hello(hello)).map_err(|error| failed(error.to_string()))?;
     let files = common.options.agents.clone();
     let agents = agents(&files).await?;
-    let words = words(&hello, &agents, state_dir);
+    let words = words(&agents, state_dir);
     let line = shell_line(user, &words.iter().map(String::as_str).collect::<Vec<_>>());
 
     let channel = session.channel().await?;
@@ -96,9 +96,9 @@ pub(crate) async fn start(
 }
 
 /// The script and its arguments.
-fn words(hello: &[u8], agents: &[Arc<AgentFile>], state_dir: Option<&str>) -> Vec<String> {
+fn words(agents: &[Arc<AgentFile>], state_dir: Option<&str>) -> Vec<String> {
     let directory = state_dir.unwrap_or("-").to_owned();
-    let mut words = vec![script().to_owned(), "rollgate".to_owned(), hello.len().to_string(), directory];
+    let mut words = vec![script().to_owned(), "rollgate".to_owned(), directory];
     words.extend(agents.iter().map(|agent| format!("{}:{}", agent.arch, agent.sha256)));
     words
 }
@@ -138,17 +138,12 @@ impl Starting {
     async fn run(mut self, compress: bool, limit: Duration) -> Result<Mux, HostError> {
         self.send_hello().await;
         let mut line = self.line_within(limit).await?;
-        if let ["need", arch, coding, framing] = line.split_whitespace().collect::<Vec<_>>().as_slice() {
-            let exact = *framing == "exact";
+        if let ["need", arch, coding] = line.split_whitespace().collect::<Vec<_>>().as_slice() {
             let allowed = self.upload(arch, *coding == "gzip" && compress, limit).await?;
             // From here on the script has begun: a failure is the agent's.
             self.stage = Stage::Agent;
-            // A script that has spoken already has failed and reads nothing any more.
-            if exact && find(&self.seen, b"\n").is_none() {
-                self.send_hello().await;
-            }
             line = self.line_within(allowed).await?;
-            if !exact && line.starts_with("start ") {
+            if line.starts_with("start ") {
                 self.send_hello().await;
             }
         }
@@ -239,7 +234,8 @@ impl Starting {
             agent.bytes.clone()
         };
         let allowed = limit + Duration::from_secs(bytes.len() as u64 / SLOWEST);
-        let begin = format!("{} {}\n", bytes.len(), if gzip { "gzip" } else { "raw" });
+        // On a line of its own: the Hello that the script passes over need not end one.
+        let begin = format!("\n{MARK}{} {}\n", bytes.len(), if gzip { "gzip" } else { "raw" });
         let Self { sink, source, stderr, seen, exit, .. } = self;
         // All hosts' uploads share the one copy of the file.
         let sending = async {

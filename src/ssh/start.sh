@@ -2,21 +2,25 @@
 # quotes, because the login shell may be bash, csh or fish: so no single quote, no backslash, no exclamation mark (csh)
 # in here, and every line can be joined to the next. Runs in dash, bash, busybox.
 #
-# Arguments: bytes of the Hello that is on its way already; the directory that replaces the default, or -; then one
-# ARCHITECTURE:SHA256 for each agent that the controller has.
+# Arguments: the directory that replaces the default, or -; then one ARCHITECTURE:SHA256 for each agent that the
+# controller has.
+#
+# Each program and each fork less counts, where fifty hosts share a machine: what the shell can do by itself, it does.
 #
 # Whether a file is whole it says itself (--digest), in a fraction of the time that sha256sum takes: nobody but root and
 # this user can have written it, and one that a crash cut short says nothing, so that it is asked for again. What is no
 # program is not started: a shell would read it as a script.
 #
-# Says one line on standard output: "start PATH", "need ARCHITECTURE CODING FRAMING", "arch ARCHITECTURE" or "fail WHY",
-# each after a mark, because the login shell's own files may have printed something before.
+# Says one line on standard output: "start PATH", "need ARCHITECTURE CODING", "arch ARCHITECTURE" or "fail WHY", each
+# after a mark, because the login shell's own files may have printed something before.
 cd /;
-h=$1;
-o=$2;
-shift 2;
+o=$1;
+shift;
 l=$*;
-m=$(id -u);
+m=; v=;
+while read -r k x w q; do case $k in Umask:) v=$x;; Uid:) m=$w; break;; esac; done 2>/dev/null </proc/self/status;
+m=${m:-$(id -u)};
+v=${v:-$(umask)};
 umask 077;
 say() { echo "ROLLGATE1 $*"; };
 die() { say fail "$*"; exit 3; };
@@ -25,21 +29,27 @@ case $# in 1) s=${1#*:};; *) pick;; esac;
 
 # checked DIRECTORY [FILE]: nobody but root and this user can change them. For root, and for what root keeps, all the
 # way up, where a sticky directory is well; for others from their own directory on (a home may be open to its group).
+# Names are given to ls as . and ..: none has a space, and every entry is nine words.
 checked() {
-  d=$(cd -P "$1" && pwd -P) || die "$1 cannot be entered";
-  f=$2; p=$d; k=3; [ "$m" = 0 ] && k=99;
-  set -- ${f:+"$d/$f"};
-  while [ -n "$p" ] && [ $k -gt 0 ]; do set -- "$p" "$@"; p=${p%/*}; k=$((k - 1)); done;
-  w=$(ls -ldn "$@" 2>&1 | while read -r t l u g z x y q n; do
-    case $u in 0|"$m") ;; *) echo "$n belongs to user $u"; break;; esac;
-    case $t in
-      d????w????*|d???????w*) case $t in ?????????[tT]*) [ "$m" = 0 ] && continue;; esac; echo "others can write to $n ($t)"; break;;
-      -????w????*|-???????w*) echo "others can write to $n ($t)"; break;;
+  cd -P "$1" 2>/dev/null || die "$1 cannot be entered";
+  d=$PWD; p=$d; q=.; k=3; [ "$m" = 0 ] && k=99;
+  set -- ${2:+"./$2"};
+  while [ -n "${p#/}" ] && [ $k -gt 0 ]; do set -- "$@" "$q"; q=$q/..; p=${p%/*}; k=$((k - 1)); done;
+  w=$(LC_ALL=C ls -ldn "$@" 2>&1) || die "not safe to run the agent from: $w";
+  set -f; set -- $w;
+  while [ $# -gt 0 ]; do
+    w=;
+    case $3 in 0|"$m") ;; *) w="it belongs to user $3";; esac;
+    case $1 in
+      d????w????*|d???????w*) case $m$1 in 0?????????[tT]*) ;; *) w="others can write to it ($1)";; esac;;
+      -????w????*|-???????w*) w="others can write to it ($1)";;
       d*|-*) ;;
-      *) echo "$n is neither a directory nor a file ($t)"; break;;
+      *) w="it is neither a directory nor a file ($1)";;
     esac;
-  done);
-  [ -z "$w" ] || die "not safe to run the agent from: $w";
+    [ -z "$w" ] || { case $9 in */rollgate-agent) p=$d/rollgate-agent;; *) p=$(cd -P "$9" && pwd);; esac; die "not safe to run the agent from: $p: $w"; };
+    shift 9;
+  done;
+  set +f; cd /;
 };
 
 # What runs there makes its files as the user himself would.
@@ -79,22 +89,24 @@ for b in "$@"; do
   mkdir -p "$b/agent/$s" 2>/dev/null || continue;
   checked "$b/agent/$s";
   t=$d/.new.$$;
-  { echo : >"$t" && chmod 755 "$t" && "$t"; } 2>/dev/null && f=$d && break;
+  { : >"$t" && chmod 755 "$t" && [ -x "$t" ]; } 2>/dev/null && f=$d && break;
   rm -f "$t" 2>/dev/null;
 done;
 [ -n "$f" ] || die "no directory to run the agent from, none of these can be written and executed in: $*";
 
-# The Hello that came too early is dropped; it comes again. Only a dd that can read blocks whole leaves what follows the
-# file unread; without one the controller must wait before it sends more.
-x=exact;
-dd bs=1 count="$h" iflag=fullblock,count_bytes >/dev/null 2>&1 || { x=wait; dd bs=1 count="$h" >/dev/null 2>&1; };
+# The Hello that came too early is passed over: what follows it has a mark, and the Hello comes again. Nothing else comes
+# before the agent has said that it starts, so that a head that reads further loses nothing.
 z=raw;
 command -v gzip >/dev/null && z=gzip;
-say need "$a" "$z" "$x";
-read -r n c || exit 3;
-take() { if [ "$x" = exact ]; then dd bs=65536 count="$n" iflag=fullblock,count_bytes 2>/dev/null; else head -c "$n"; fi; };
+say need "$a" "$z";
+until [ "$k" = ROLLGATE1 ]; do read -r k n c || exit 3; done;
+take() {
+  dd bs=65536 count="$n" iflag=fullblock,count_bytes 2>/dev/null && return;
+  dd count=0 iflag=fullblock,count_bytes </dev/null >/dev/null 2>&1 && return 1;
+  head -c "$n";
+};
 if [ "$c" = gzip ]; then take | gzip -dc >"$t"; else take >"$t"; fi && program "$t" || { rm -f "$t"; die "the agent did not arrive whole in $d (is the disk full?)"; };
 
-# It says itself whether it is the one that is meant, takes its place and says so: each program less counts, where fifty
-# hosts share a machine.
+# It says itself whether it is the one that is meant, takes its place and says so.
+umask "$v";
 exec "$t" --stdio --install "$d/rollgate-agent" "$s";

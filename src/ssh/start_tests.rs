@@ -63,7 +63,7 @@ impl Try<'_> {
         let hello = encode(&ToAgent::Hello(hello)).unwrap();
         let agents = agents(&self.files).await?;
         let mut command = tokio::process::Command::new(self.shell[0]);
-        command.args(&self.shell[1..]).arg("-c").args(words(&hello, &agents, self.directory.to_str()));
+        command.args(&self.shell[1..]).arg("-c").args(words(&agents, self.directory.to_str()));
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
