@@ -56,7 +56,7 @@ mod tests {
         fn shift(&self, direction: Direction, watch: &dyn Watch) -> Result<Shifted, MigrateError> {
             let base = Base::open(&self.root)?;
             let shift = Shift { base: &base, starts: &self.starts, mapping: mapping(), watch };
-            let shifted = shift.run(&mut self.journal(), direction)?;
+            let shifted = shift.run(&mut self.journal(), direction, None)?;
             assert_eq!(self.journal().last_done(), Some(direction));
             Ok(shifted)
         }
@@ -253,7 +253,7 @@ mod tests {
         let other = IdRange::new(500_000, 65536).unwrap();
         let mapping = Mapping { uid: other, gid: other };
         let shift = Shift { base: &base, starts: &trees.starts, mapping, watch: &Nobody };
-        let told = shift.run(&mut trees.journal(), Direction::Into).map(drop).unwrap_err().to_string();
+        let told = shift.run(&mut trees.journal(), Direction::Into, None).map(drop).unwrap_err().to_string();
         assert!(told.contains("by other ranges is under way"), "{told}");
     }
 

@@ -2,10 +2,10 @@
 
 use super::MigrateError;
 use crate::files::open_dir;
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use std::borrow::Cow;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -130,6 +130,25 @@ impl Base {
 /// Opens a name in a directory as it is, for looking and for changing its owner, mode and attributes.
 pub(super) fn entry(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     beneath(dir, name, OFlags::PATH)
+}
+
+/// The names in a directory, sorted; none where there is no such directory. For directories that are not large.
+pub(super) fn names(base: &Base, below: &Path) -> Result<Vec<OsString>, MigrateError> {
+    let dir = match base.dir(below) {
+        Ok(dir) => dir,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let failed = |error: Errno| MigrateError::system("list", base.full(below), error);
+    let mut found = Vec::new();
+    for entry in Dir::new(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            found.push(name_of(entry.file_name()).as_os_str().to_owned());
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn beneath<P: rustix::path::Arg + Copy>(dir: BorrowedFd<'_>, path: P, flags: OFlags) -> Result<OwnedFd, Errno> {

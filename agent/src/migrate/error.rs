@@ -36,4 +36,9 @@ impl MigrateError {
     pub(super) fn system(action: &'static str, path: impl AsRef<Path>, source: Errno) -> Self {
         Self::System { action, path: path.as_ref().to_owned(), source }
     }
+
+    /// Whether there is nothing at a path.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::System { source: Errno::NOENT | Errno::NOTDIR, .. })
+    }
 }

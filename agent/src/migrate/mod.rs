@@ -4,6 +4,7 @@
 pub mod acl;
 mod beneath;
 pub mod caps;
+pub mod docker;
 mod error;
 mod ids;
 mod inode;

@@ -82,6 +82,9 @@ impl Scan {
     /// [`MigrateError::Refused`] names it.
     pub fn admit(&self, direction: Direction, fresh: bool) -> Result<(), MigrateError> {
         let into = direction == Direction::Into;
+        if !into && self.left == 0 {
+            return Ok(());
+        }
         let reasons = [
             (true, &self.linked, "with names outside of what is to be migrated, too"),
             (true, &self.unreadable, "with an access list that cannot be read"),

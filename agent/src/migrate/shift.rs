@@ -55,14 +55,20 @@ impl Shift<'_> {
     }
 
     /// Shifts what has not been shifted yet. Nothing is changed where anything is refused, unless a shift is under way.
+    /// `scan` is what a look at the same trees found that has been admitted, where there was one just before.
     ///
     /// # Errors
     /// [`MigrateError`]; the journal then says that the shift is under way, and it can be run again, either way.
-    pub fn run(&self, journal: &mut Journal, direction: Direction) -> Result<Shifted, MigrateError> {
+    pub fn run(
+        &self,
+        journal: &mut Journal,
+        direction: Direction,
+        scan: Option<Scan>,
+    ) -> Result<Shifted, MigrateError> {
         let hand = Hand { base: self.base, mapping: &self.mapping, direction, watch: self.watch };
         let (scan, gone) = match journal.under_way() {
             None => {
-                let scan = self.look(direction)?;
+                let scan = scan.map_or_else(|| self.look(direction), Ok)?;
                 scan.admit(direction, journal.last_done() != Some(direction))?;
                 self.watch.before_change()?;
                 journal.turn(direction, self.mapping, Some(scan.manifest))?;

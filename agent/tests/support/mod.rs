@@ -1,6 +1,7 @@
 //! A controller's side of the channel to the real agent program, and the agent's library on a sandbox.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod data_root;
 pub(crate) mod guarded;
 pub(crate) mod sandbox;
 pub(crate) mod tree;

@@ -1,0 +1,15 @@
+//! An engine's data root: what of it is the containers', what of it names its own place, and its way into the remapped root
+//! and back.
+
+mod container;
+mod edit;
+mod layout;
+mod log;
+mod migration;
+mod survey;
+
+pub use container::{Container, is_bound, options_moved, sources_moved, userns_mode_set};
+pub use layout::Layout;
+pub use log::Stage;
+pub use migration::{Done, Migration};
+pub use survey::{HostMode, Survey, Wanted, remapped};
