@@ -7,7 +7,7 @@ mod support;
 mod tests {
     use crate::support::sandbox::{Sandbox, agent, report};
     use crate::support::{Channel, TXN, bundled, step, task};
-    use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, Progress, TxnOpen};
+    use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, Progress, Step, TxnOpen};
     use rollgate_agent::serve::Control;
     use rollgate_agent::undo::{Accounts, Recorder, Transaction};
     use rustix::process::{Pid, Signal, kill_process};
@@ -107,6 +107,32 @@ mod tests {
         sandbox.revert();
         fenced(sandbox.step_with("copy", copy, |_| {}));
         assert_eq!(sandbox.read("file"), "0");
+    }
+
+    #[test]
+    fn undo_tasks_come_after_their_step_while_the_transaction_is_open() {
+        let mut sandbox = Sandbox::new();
+        let (made, marked) = (sandbox.at("made"), sandbox.at("marked"));
+        let command = |line: String| json!({"cmd": line});
+        // One that had begun with another task, and one that had nothing to record.
+        let touch = command(format!("touch {made}"));
+        let wrong = bundled("command", command("false".to_owned()));
+        let begun = sandbox.step_with("command", touch, |step| {
+            step.seq = 5;
+            step.undo = vec![wrong];
+        });
+        begun.unwrap();
+        sandbox.step_with("command", command("true".to_owned()), |step| step.seq = 6).unwrap();
+        let later = |seq, line| Call::UndoTasks(Step { undo: vec![bundled("command", command(line))], ..step(seq) });
+        sandbox.call(&later(5, format!("rm {made}"))).unwrap();
+        for _ in 0..2 {
+            sandbox.call(&later(6, format!("touch {marked}"))).unwrap();
+        }
+        let report = sandbox.revert();
+        assert!(report.failed.is_none(), "{report:?}");
+        assert!(!sandbox.path("made").exists() && sandbox.path("marked").exists(), "{report:?}");
+        let late = sandbox.call(&later(6, "true".to_owned())).unwrap_err();
+        assert_eq!(late.kind, AgentErrorKind::Fenced, "{late}");
     }
 
     #[test]

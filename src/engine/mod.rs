@@ -34,6 +34,7 @@ mod tags;
 mod task_end;
 mod task_run;
 mod txn;
+mod undo_tasks;
 mod undo_text;
 mod unit;
 mod values;

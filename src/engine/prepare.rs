@@ -5,7 +5,8 @@ use super::{
     context::run_as,
     local,
     step::{StepPlan, Work},
-    txn::{bundle, environment},
+    txn::environment,
+    undo_tasks::{UndoTasks, scope_before},
     undo_text,
     unit::Unit,
     values::{known, named, said, shown, text},
@@ -92,7 +93,7 @@ impl Unit {
         let Prepared { call, blob } = prepared;
         self.taint(task, &call.params);
         let module = build(&call).map_err(|error| format!("{}: {error}", call.module))?;
-        let undo = if self.play.transactional() { bundle(&task.undo, |undo| scope.task(undo))? } else { Vec::new() };
+        let undo = if self.play.transactional() { UndoTasks::before(task, scope)? } else { UndoTasks::default() };
         let digested = Value::Object(call.params.clone());
         let work = Work::Module {
             mode,
@@ -141,7 +142,7 @@ impl Unit {
             mutating: may_change(task) && (self.play.check || self.mode(task) == Mode::Apply),
             digest: String::new(),
             undo: if self.play.check && self.play.play.rollout.is_some() {
-                undo_text::lines(&task.undo, |undo| scope.task(undo))
+                undo_text::lines(&task.undo, |undo| scope_before(task, scope, undo))
             } else {
                 Vec::new()
             },

@@ -6,6 +6,7 @@ use super::{
     dispatcher::{Permission, Permit},
     result::Outcome,
     txn::TxnError,
+    undo_tasks::UndoTasks,
     unit::{Unit, explained},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 use hmac::{Hmac, KeyInit, Mac};
 use rollgate_agent::{
     modules::{UndoClass, spec},
-    protocol::{AgentErrorKind, Answer, BundledTask, Call, Change, Diff, Mode, ModuleCall, Step, TaskCall, TaskReport},
+    protocol::{AgentErrorKind, Answer, Call, Change, Diff, Mode, ModuleCall, Step, TaskCall, TaskReport},
 };
 use serde_json::{Map, Value};
 use sha2::Sha256;
@@ -37,8 +38,8 @@ pub(crate) enum Work {
         environment: BTreeMap<String, String>,
         /// Never cut: the task or the module says so (R2).
         critical: bool,
-        /// The task's `undo:`, rendered.
-        undo: Vec<BundledTask>,
+        /// The task's `undo:`.
+        undo: UndoTasks,
         /// A file to be staged first.
         blob: Option<Blob>,
     },
@@ -48,6 +49,16 @@ pub(crate) enum Work {
     Facts,
     /// Something that the controller has done by itself.
     Local(Outcome),
+}
+
+impl Work {
+    /// The task's `undo:`; none of what is no module.
+    pub(crate) fn undo(&self) -> Option<&UndoTasks> {
+        match self {
+            Self::Module { undo, .. } => Some(undo),
+            Self::Raw(_) | Self::Facts | Self::Local(_) => None,
+        }
+    }
 }
 
 /// A step ready to be asked for.
@@ -75,6 +86,8 @@ pub(crate) struct Ran {
     /// Nothing had been touched before it, and the host recorded nothing: if `changed_when` says that nothing changed,
     /// the host is as untouched as it was.
     pub(crate) untouched_but_for_it: bool,
+    /// The host refused it: nothing was done.
+    pub(crate) refused: bool,
 }
 
 /// What a step came to.
@@ -98,7 +111,7 @@ impl Unit {
                 let why = format!("No undo record could be opened, so nothing was done: {why}.");
                 let id = self.next_step();
                 self.announce(&id, plan.info);
-                return ran(id, Outcome::failed(why), 0);
+                return ran(id, Outcome::failed(why), 0, true);
             }
         };
         // `raw` needs no agent: it is for hosts where none can run.
@@ -126,16 +139,18 @@ impl Unit {
                 let outcome = Outcome::reported(&report, &module);
                 let TaskReport { diff, warnings, recorded, .. } = *report;
                 let untouched_but_for_it = !before && !recorded;
-                StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms: took(began), untouched_but_for_it }))
+                let took_ms = took(began);
+                let ran = Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it, refused: false };
+                StepRun::Ran(Box::new(ran))
             }
             Done::Outcome(outcome) => {
                 let touched = mutating && (outcome.changed != Some(false) || outcome.failed.is_some());
                 self.touched.store(before || touched, Ordering::Release);
-                ran(id, outcome, took(began))
+                ran(id, outcome, took(began), false)
             }
             Done::Refused(why) => {
                 self.touched.store(before, Ordering::Release);
-                ran(id, Outcome::failed(why), took(began))
+                ran(id, Outcome::failed(why), took(began), true)
             }
             Done::Cut(why) => {
                 self.result(&id, StepStatus::Failed, Some(why), took(began));
@@ -162,7 +177,7 @@ impl Unit {
         if !recorded {
             return Ok(None);
         }
-        let undo = undo.clone();
+        let undo = undo.known.clone();
         let txn = self.transaction(&plan.run_as).await?;
         Ok(Some(Step {
             txn: txn.id,
@@ -284,9 +299,9 @@ enum Done {
     Lost(HostError),
 }
 
-fn ran(id: StepId, outcome: Outcome, took_ms: u64) -> StepRun {
+fn ran(id: StepId, outcome: Outcome, took_ms: u64, refused: bool) -> StepRun {
     let (diff, warnings) = (Vec::new(), Vec::new());
-    StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it: false }))
+    StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it: false, refused }))
 }
 
 fn took(began: Instant) -> u64 {

@@ -8,6 +8,7 @@ use super::{
     step::StepRun,
     stop::Level,
     task_end::TaskEnd,
+    undo_tasks::Later,
     unit::Unit,
     values::{all, known, number, said, shown, text},
 };
@@ -191,17 +192,27 @@ impl Unit {
                 Ok(Rendered::Unknown { because }) => return self.not_known(task, scope, handler, because),
                 Err(why) => return self.broken(task, scope, label, handler, why),
             };
+            let later = Later::of(&plan);
             let ran = match self.step(plan).await {
                 StepRun::Ran(ran) => *ran,
                 StepRun::Unreachable(why) => return ItemRun::Unreachable(why),
                 StepRun::Stopped => return ItemRun::Stopped,
             };
-            let (mut outcome, satisfied) = match self.verdict(task, scope, ran.outcome, attempt) {
+            let (mut outcome, mut satisfied) = match self.verdict(task, scope, ran.outcome, attempt) {
                 Ok(judged) => judged,
                 Err(why) => (Outcome::failed(why), true),
             };
             if ran.untouched_but_for_it && outcome.failed.is_none() && outcome.changed == Some(false) {
                 self.touched.store(false, Ordering::Release);
+            }
+            if let Some(later) = later.filter(|_| !ran.refused)
+                && let Err(why) = self.add_undo_tasks(task, scope, &ran.id, &outcome, later).await
+            {
+                outcome.failed = Some(match outcome.failed.take() {
+                    Some(failed) => format!("{failed}; and {why}"),
+                    None => why,
+                });
+                satisfied = true;
             }
             let last = satisfied || attempt > retries;
             if !satisfied && last {
@@ -316,7 +327,7 @@ impl Unit {
 }
 
 /// A result as a variable.
-fn variable(outcome: &Outcome) -> Variable {
+pub(crate) fn variable(outcome: &Outcome) -> Variable {
     match &outcome.unknown {
         Some(because) => Variable::Unknown { because: because.clone() },
         None => Variable::Data(outcome.value()),

@@ -4,12 +4,12 @@ use super::{
     calls::{self, CallPlan},
     dispatcher::{Permission, Permit},
     unit::{Txn, Unit, explained},
-    values::{all, known, said, text},
+    values::{all, said, text},
 };
 use crate::{
     host::{HostError, RunAs},
     journal::EventKind,
-    playbook::{Action, ModuleArgs, Task},
+    playbook::{Action, Task},
     template::Rendered,
     vars::Scope,
 };
@@ -101,45 +101,69 @@ impl Unit {
 pub(crate) fn bundle(tasks: &[Arc<Task>], scope_of: impl Fn(&Task) -> Scope) -> Result<Vec<BundledTask>, String> {
     let mut bundled = Vec::new();
     for task in tasks {
-        let scope = scope_of(task);
-        let fail = |message: String| format!("{}: '{}' cannot be prepared: {message}", task.place, task.name);
-        for scope in items(task, &scope).map_err(fail)? {
-            match all(&scope, &task.when).map_err(fail)? {
-                Rendered::Known(false) => {}
-                Rendered::Known(true) => bundled.push(bundle_one(task, &scope).map_err(fail)?),
-                Rendered::Unknown { because } => return Err(fail(because)),
-            }
+        match bundle_task(task, &scope_of(task))? {
+            Rendered::Known(tasks) => bundled.extend(tasks),
+            Rendered::Unknown { because } => return Err(not_prepared(task, &because)),
         }
     }
     Ok(bundled)
 }
 
-/// The scopes of a task's items; the task's own where it has no loop.
-pub(crate) fn items(task: &Task, scope: &Scope) -> Result<Vec<Scope>, String> {
-    let Some(list) = &task.r#loop else { return Ok(vec![scope.clone()]) };
-    let Value::Array(items) = known(scope, list)? else { return Err("its loop is not a list".to_owned()) };
-    let count = items.len();
-    let control = &task.loop_control;
-    Ok(items.into_iter().enumerate().map(|(index, item)| scope.item(control, item, index, count)).collect())
+/// One task of them, an entry for each item.
+pub(crate) fn bundle_task(task: &Task, scope: &Scope) -> Result<Rendered<Vec<BundledTask>>, String> {
+    let fail = |message: String| not_prepared(task, &message);
+    let scopes = match items(task, scope).map_err(fail)? {
+        Rendered::Known(scopes) => scopes,
+        Rendered::Unknown { because } => return Ok(Rendered::Unknown { because }),
+    };
+    let mut bundled = Vec::new();
+    for scope in scopes {
+        match all(&scope, &task.when).map_err(fail)? {
+            Rendered::Known(false) => continue,
+            Rendered::Known(true) => {}
+            Rendered::Unknown { because } => return Ok(Rendered::Unknown { because }),
+        }
+        match bundle_one(task, &scope).map_err(fail)? {
+            Rendered::Known(task) => bundled.push(task),
+            Rendered::Unknown { because } => return Ok(Rendered::Unknown { because }),
+        }
+    }
+    Ok(Rendered::Known(bundled))
 }
 
-fn bundle_one(task: &Task, scope: &Scope) -> Result<BundledTask, String> {
+/// Why a task cannot be given to the host.
+pub(crate) fn not_prepared(task: &Task, why: &str) -> String {
+    format!("{}: '{}' cannot be prepared: {why}", task.place, task.name)
+}
+
+/// The scopes of a task's items; the task's own where it has no loop.
+pub(crate) fn items(task: &Task, scope: &Scope) -> Result<Rendered<Vec<Scope>>, String> {
+    let Some(list) = &task.r#loop else { return Ok(Rendered::Known(vec![scope.clone()])) };
+    let items = match scope.render(list).map_err(|error| said(&error))? {
+        Rendered::Known(Value::Array(items)) => items,
+        Rendered::Known(_) => return Err("its loop is not a list".to_owned()),
+        Rendered::Unknown { because } => return Ok(Rendered::Unknown { because }),
+    };
+    let count = items.len();
+    let control = &task.loop_control;
+    let scopes = items.into_iter().enumerate().map(|(index, item)| scope.item(control, item, index, count));
+    Ok(Rendered::Known(scopes.collect()))
+}
+
+fn bundle_one(task: &Task, scope: &Scope) -> Result<Rendered<BundledTask>, String> {
     let Action::Agent(args) = &task.action else {
         return Err("only modules that run on the host can be bundled".to_owned());
     };
-    Ok(BundledTask {
+    let params = match scope.render_params(&args.params).map_err(|error| said(&error))? {
+        Rendered::Known(params) => params,
+        Rendered::Unknown { because } => return Ok(Rendered::Unknown { because }),
+    };
+    Ok(Rendered::Known(BundledTask {
         name: super::values::shown(scope, &super::values::named(&task.name, Some(task.place.clone()))),
-        call: module_call(args, scope)?,
+        call: ModuleCall { module: args.module.clone(), params },
         environment: environment(task, scope)?,
         timeout_ms: task.inherited.timeout.map(crate::clock::millis),
-    })
-}
-
-fn module_call(args: &ModuleArgs, scope: &Scope) -> Result<ModuleCall, String> {
-    match scope.render_params(&args.params).map_err(|error| said(&error))? {
-        Rendered::Known(params) => Ok(ModuleCall { module: args.module.clone(), params }),
-        Rendered::Unknown { because } => Err(because),
-    }
+    }))
 }
 
 /// The environment of a task's processes: the maps from the outermost in, the innermost wins.

@@ -23,8 +23,10 @@ pub(crate) fn lines(tasks: &[Arc<Task>], scope_of: impl Fn(&Task) -> Scope) -> V
 
 fn task_lines(task: &Task, scope: &Scope) -> Vec<String> {
     match items(task, scope) {
-        Ok(scopes) => scopes.iter().filter_map(|scope| one(task, scope)).collect(),
-        Err(because) => vec![format!("{}: for items that are not known yet: {because}", head(task, scope))],
+        Ok(Rendered::Known(scopes)) => scopes.iter().filter_map(|scope| one(task, scope)).collect(),
+        Ok(Rendered::Unknown { because }) | Err(because) => {
+            vec![format!("{}: for items that are not known yet: {because}", head(task, scope))]
+        }
     }
 }
 

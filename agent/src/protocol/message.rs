@@ -163,6 +163,9 @@ pub enum Call {
         /// The transaction.
         txn: String,
     },
+    /// A step that has ended, with all its `undo:` tasks now that what it registered is known (rollout.md R11): they take
+    /// the place of those that it began with. Refused once the transaction is not open any more.
+    UndoTasks(Step),
 }
 
 /// Whether a module may change anything.

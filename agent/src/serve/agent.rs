@@ -114,6 +114,7 @@ impl Agent {
                 let found = preview(&self.state_dir, txn, &self.accounts, control);
                 found.map(Answer::RevertPreview).map_err(record_error)
             }
+            Call::UndoTasks(step) => self.undo_tasks(step, control).map(|()| Answer::Done),
         }
     }
 
@@ -213,7 +214,12 @@ fn changes(call: &Call) -> bool {
         Call::Task(task) => {
             task.mode == Mode::Apply && spec(&task.call.module).is_none_or(|spec| spec.check != CheckClass::ReadOnly)
         }
-        Call::TxnOpen(_) | Call::Revert { .. } | Call::TxnKeep { .. } | Call::Blob(_) | Call::GuardArm(_) => true,
+        Call::TxnOpen(_)
+        | Call::Revert { .. }
+        | Call::TxnKeep { .. }
+        | Call::Blob(_)
+        | Call::GuardArm(_)
+        | Call::UndoTasks(_) => true,
         // The guard's own lock orders the others: they may not wait for a step under way.
         Call::Facts
         | Call::Probe(_)

@@ -39,8 +39,24 @@ impl Agent {
         run(module.as_ref(), &mut cx)
     }
 
-    /// The recorder of a step, after its fence has been passed (S9).
+    /// Takes over the `undo:` tasks of a step that has ended.
+    pub(super) fn undo_tasks(&self, step: &Step, control: &Control) -> Result<(), AgentError> {
+        let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;
+        self.open_for(step).and_then(|transaction| transaction.undo_tasks(step)).map_err(record_error)
+    }
+
+    /// The recorder of a step.
     fn recorder(&self, task: &TaskCall, step: &Step) -> Result<Recorder, UndoError> {
+        let transaction = self.open_for(step)?;
+        let mut recorder = Recorder::for_step(&transaction, task, step)?.with_accounts(self.accounts.clone());
+        if step.handler.is_some() || !step.undo.is_empty() {
+            recorder.begin()?;
+        }
+        Ok(recorder)
+    }
+
+    /// The open transaction of a step, after its fence has been passed (S9).
+    fn open_for(&self, step: &Step) -> Result<Transaction, UndoError> {
         let transaction = Transaction::open(&self.state_dir, &step.txn)?;
         let manifest = &transaction.manifest;
         if manifest.run != self.run || manifest.generation != step.generation {
@@ -54,11 +70,7 @@ impl Agent {
         }
         crate::guard::still_armed(&transaction)?;
         Generation::admit(&self.state_dir, step.generation, &self.run)?;
-        let mut recorder = Recorder::for_step(&transaction, task, step)?.with_accounts(self.accounts.clone());
-        if step.handler.is_some() || !step.undo.is_empty() {
-            recorder.begin()?;
-        }
-        Ok(recorder)
+        Ok(transaction)
     }
 }
 

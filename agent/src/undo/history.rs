@@ -98,6 +98,11 @@ impl History {
             Record::Staging { directory, .. } => {
                 self.staged.insert(path_of(&directory));
             }
+            Record::UndoTasks { step, tasks } => {
+                if let Some(past) = self.step(step) {
+                    past.step.undo = tasks;
+                }
+            }
             Record::Reverting => {}
             Record::Undone { part, what, changed } => {
                 self.told.push(RevertedStep { seq: part.step(), what, changed, failed: None });

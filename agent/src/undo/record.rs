@@ -3,7 +3,7 @@
 use super::account::AccountState;
 use super::unit::UnitState;
 use crate::files::PathState;
-use crate::protocol::{ModuleCall, Step};
+use crate::protocol::{BundledTask, ModuleCall, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -130,6 +130,13 @@ pub enum Record {
         step: u64,
         /// The directory, in the form of [`path_text`].
         directory: String,
+    },
+    /// The `undo:` tasks of a step, rendered anew when it had ended: in place of those that it began with.
+    UndoTasks {
+        /// The step's position.
+        step: u64,
+        /// The tasks, in the order written.
+        tasks: Vec<BundledTask>,
     },
 }
 

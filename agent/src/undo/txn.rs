@@ -5,8 +5,9 @@ use super::log::Log;
 use super::record::{Manifest, RECORD_VERSION, Record, Standing, TxnState};
 use super::{UndoError, boot_identity, now_ms};
 use crate::files::digest;
-use crate::protocol::{BundledTask, TxnOpen};
+use crate::protocol::{BundledTask, Step, TxnOpen};
 use rustix::fs::Mode;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -203,6 +204,21 @@ impl Transaction {
     /// [`UndoError`].
     pub fn log(&self) -> Result<(Log, Vec<Record>), UndoError> {
         Log::open(&self.log_path())
+    }
+
+    /// Puts a step's `undo:` tasks in place of those that it began with; a step that had nothing to record until now
+    /// begins and ends here.
+    ///
+    /// # Errors
+    /// [`UndoError`] if the log cannot be read or written; nothing is added then.
+    pub fn undo_tasks(&self, step: &Step) -> Result<(), UndoError> {
+        let (mut log, records) = self.log()?;
+        let begun = |record: &Record| matches!(record, Record::Begin { step: begun, .. } if begun.seq == step.seq);
+        if records.iter().any(begun) {
+            return log.append(&[Record::UndoTasks { step: step.seq, tasks: step.undo.clone() }]);
+        }
+        let begin = Record::Begin { step: step.clone(), call: None, environment: BTreeMap::new(), timeout_ms: None };
+        log.append(&[begin, Record::End { step: step.seq, changed: true, failed: false }])
     }
 
     /// The play's `rollback:` tasks.

@@ -323,7 +323,7 @@ impl Host for ScriptHost {
                     self.note("keep");
                     Ok(Answer::Done)
                 }
-                Call::Blob(_) | Call::RevertPreview { .. } => Ok(Answer::Done),
+                Call::Blob(_) | Call::RevertPreview { .. } | Call::UndoTasks(_) => Ok(Answer::Done),
                 Call::GuardArm(arm) => {
                     self.note("arm");
                     let guard = SimGuard::new(arm);
