@@ -3,18 +3,20 @@
 //!
 //! A file `fault` in the state directory says `undo:K:MODE`: the K-th part of a revert, whoever reverts, as long as the
 //! file is there. `fail-before`: it is not done, and has failed. `fail-after`: it is done, and has failed. `repeat`: it is
-//! done twice, and what the second time says counts.
+//! done twice, and what the second time says counts. `migrate:K`: the agent is killed before the K-th change of a
+//! migration, on its way or back, and the file is gone.
 
 #[cfg(not(debug_assertions))]
-pub(crate) use off::{Undo, undo};
+pub(crate) use off::{Changes, Undo, undo};
 #[cfg(debug_assertions)]
-pub(crate) use on::{Undo, undo};
+pub(crate) use on::{Changes, Undo, undo};
 
 #[cfg(debug_assertions)]
 mod on {
     use crate::undo::UndoError;
     use std::ops::RangeInclusive;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     /// The fault that a part of a revert is to meet.
     pub(crate) enum Undo {
@@ -36,6 +38,32 @@ mod on {
                 _ => Undo::None,
             },
             _ => Undo::None,
+        }
+    }
+
+    /// The changes of a migration, counted.
+    #[derive(Debug, Default)]
+    pub(crate) struct Changes {
+        file: PathBuf,
+        last: Option<u64>,
+        made: AtomicU64,
+    }
+
+    impl Changes {
+        /// As a test asks for.
+        pub(crate) fn of(state_dir: &Path) -> Self {
+            let file = state_dir.join("fault");
+            let text = fs_err::read_to_string(&file).unwrap_or_default();
+            let last = text.trim().strip_prefix("migrate:").and_then(|number| number.parse().ok());
+            Self { file, last, made: AtomicU64::new(0) }
+        }
+
+        /// One more is about to be made.
+        pub(crate) fn next(&self) {
+            if self.last == Some(self.made.fetch_add(1, Ordering::SeqCst) + 1) {
+                let _gone = fs_err::remove_file(&self.file);
+                let _killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            }
         }
     }
 
@@ -61,6 +89,18 @@ mod off {
 
     /// No fault.
     pub(crate) struct Undo;
+
+    /// No fault.
+    #[derive(Debug, Default)]
+    pub(crate) struct Changes;
+
+    impl Changes {
+        pub(crate) fn of(_state_dir: &Path) -> Self {
+            Self
+        }
+
+        pub(crate) fn next(&self) {}
+    }
 
     pub(crate) fn undo(_state_dir: &Path, _numbers: RangeInclusive<u64>) -> Undo {
         Undo

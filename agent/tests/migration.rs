@@ -41,8 +41,14 @@ mod tests {
             let root = disk.path().join("docker");
             data_root(&root, files);
             let mapping = Mapping { uid: IdRange::new(UID, 65536).unwrap(), gid: IdRange::new(GID, 65536).unwrap() };
-            let wanted =
-                Wanted { root: root.clone(), mapping, host: set(&["agent"]), leave: set(&[]), shift: set(&[]) };
+            let wanted = Wanted {
+                root: root.clone(),
+                mapping,
+                host: set(&["agent"]),
+                leave: set(&[]),
+                shift: set(&[]),
+                units: vec![],
+            };
             Some(Self { disk, root, wanted })
         }
 

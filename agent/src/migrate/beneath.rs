@@ -21,6 +21,7 @@ pub struct Base {
     fd: OwnedFd,
     path: PathBuf,
     device: u64,
+    inode: u64,
 }
 
 /// Something in an open directory.
@@ -66,7 +67,7 @@ impl Base {
     pub fn open(path: &Path) -> Result<Self, MigrateError> {
         let fd = open_dir(path)?;
         let stat = fstat(&fd).map_err(|error| MigrateError::system("look at", path, error))?;
-        Ok(Self { fd, path: path.to_owned(), device: stat.st_dev })
+        Ok(Self { fd, path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino })
     }
 
     /// Where it is.
@@ -85,6 +86,12 @@ impl Base {
     #[must_use]
     pub fn device(&self) -> u64 {
         self.device
+    }
+
+    /// Its own inode number.
+    #[must_use]
+    pub fn inode_number(&self) -> u64 {
+        self.inode
     }
 
     /// Opens a directory below it, to be read.

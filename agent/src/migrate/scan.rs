@@ -9,6 +9,7 @@ use super::manifest::{Manifest, links, record};
 use super::walk::{Visitor, threads, walk};
 use super::{MigrateError, Watch};
 use rustix::fs::{AtFlags, FileType, Stat, statat};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -153,10 +154,14 @@ pub fn scan(
 
 impl Visitor for Scanner<'_> {
     fn visit(&mut self, found: &Found<'_>) -> Result<bool, MigrateError> {
-        let stat = statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| MigrateError::system("look at", self.base.full(&found.path()), error))?;
+        let stat = match statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // An engine that runs while a plan is made deletes files.
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(MigrateError::system("look at", self.base.full(&found.path()), error)),
+        };
         if stat.st_dev != self.base.device() {
-            return Err(self.base.refused(&found.path(), rustix::io::Errno::XDEV));
+            return Err(self.base.refused(&found.path(), Errno::XDEV));
         }
         let attributes = Attributes::of(self.base, found)?;
         self.ids(found, &stat, &attributes)?;

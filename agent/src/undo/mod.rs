@@ -1,6 +1,7 @@
 //! Transactions: what a step is about to change is recorded, durably, before it is changed; and undone from the record.
 
 mod account;
+mod data_root;
 mod error;
 mod fence;
 mod history;
@@ -17,6 +18,7 @@ mod unit;
 mod verify;
 
 pub use account::{AccountState, Accounts};
+pub use data_root::DataRootState;
 pub use error::{UndoError, boot_identity, now_ms};
 pub use fence::{Generation, HostLock};
 pub use lines::{take_back, taken_back};

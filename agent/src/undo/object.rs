@@ -2,6 +2,7 @@
 
 use super::UndoError;
 use super::account::Accounts;
+use super::data_root::{self, DataRootState};
 use super::history::Before;
 use super::lines::take_back;
 use super::record::{Object, State, path_of};
@@ -34,6 +35,7 @@ pub(super) struct Place<'a> {
     pub(super) transaction: &'a Transaction,
     pub(super) accounts: &'a Accounts,
     pub(super) control: &'a Control,
+    pub(super) state_dir: &'a Path,
 }
 
 impl Place<'_> {
@@ -64,6 +66,10 @@ impl Place<'_> {
                 changed(restore_enablement(name, state, self.control)? || now.runs())
             }
             (Object::Unit(_), State::Unit(_)) => Ok(Outcome::Already),
+            (Object::DataRoot { .. }, State::DataRoot(DataRootState::Remapped)) => Ok(Outcome::Already),
+            (Object::DataRoot { record, .. }, State::DataRoot(_)) => {
+                changed(data_root::take_back(&path_of(record), self.state_dir, self.control)?)
+            }
             (object, _) => Err(UndoError::Other(format!("the record of {object} holds a state of another kind"))),
         }
     }

@@ -1,6 +1,7 @@
 //! What a transaction's files say. These formats are on hosts: readers of later versions must understand them.
 
 use super::account::AccountState;
+use super::data_root::DataRootState;
 use super::unit::UnitState;
 use crate::files::PathState;
 use crate::protocol::{BundledTask, ModuleCall, Step};
@@ -187,6 +188,13 @@ pub enum Object {
     User(String),
     /// A group.
     Group(String),
+    /// An engine's data.
+    DataRoot {
+        /// Where it is without a remap, in the form of [`path_text`].
+        root: String,
+        /// The directory of the migration's own record, in the same form.
+        record: String,
+    },
 }
 
 impl std::fmt::Display for Object {
@@ -196,6 +204,7 @@ impl std::fmt::Display for Object {
             Self::Unit(name) => ("unit", name),
             Self::User(name) => ("user", name),
             Self::Group(name) => ("group", name),
+            Self::DataRoot { root, .. } => ("data root", root),
         };
         write!(formatter, "{kind} {name}")
     }
@@ -211,6 +220,8 @@ pub enum State {
     Unit(UnitState),
     /// Of a user or a group.
     Account(AccountState),
+    /// Of an engine's data.
+    DataRoot(DataRootState),
 }
 
 impl State {
@@ -221,6 +232,7 @@ impl State {
             Self::Path(state) => state.describe(),
             Self::Unit(state) => state.describe(),
             Self::Account(state) => state.describe(),
+            Self::DataRoot(state) => state.describe(),
         }
     }
 }

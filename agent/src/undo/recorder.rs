@@ -2,6 +2,7 @@
 
 use super::UndoError;
 use super::account::Accounts;
+use super::data_root::data_root_state;
 use super::log::Log;
 use super::record::{Object, Record, State, path_of, path_text};
 use super::txn::{Transaction, sync_dir};
@@ -205,6 +206,17 @@ impl Recorder {
         })
     }
 
+    /// Records where an engine's data is, before it is migrated with a record of its own.
+    ///
+    /// # Errors
+    /// [`UndoError`].
+    pub fn data_root(&mut self, root: &Path, record: &Path) -> Result<(), UndoError> {
+        self.0.as_mut().map_or(Ok(()), |active| {
+            let state = State::DataRoot(data_root_state(record)?);
+            active.object(Object::DataRoot { root: path_text(root), record: path_text(record) }, state)
+        })
+    }
+
     /// Stores what the recorded objects are after the change, and that the step has ended. The agent calls it when the
     /// module has returned. A step that began nothing leaves no record.
     ///
@@ -365,6 +377,7 @@ pub(super) fn state_of(object: &Object, accounts: &Accounts, control: &Control) 
         Object::Unit(name) => State::Unit(unit_state(name, control)?),
         Object::User(name) => State::Account(accounts.user(name)?),
         Object::Group(name) => State::Account(accounts.group(name)?),
+        Object::DataRoot { record, .. } => State::DataRoot(data_root_state(&path_of(record))?),
     })
 }
 

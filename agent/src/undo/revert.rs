@@ -120,8 +120,12 @@ impl Reverting<'_> {
     }
 
     fn objects(&mut self, past: &Past) -> Result<Go, UndoError> {
-        let place =
-            Place { transaction: self.transaction, accounts: &self.request.accounts, control: &self.request.control };
+        let place = Place {
+            transaction: self.transaction,
+            accounts: &self.request.accounts,
+            control: &self.request.control,
+            state_dir: self.request.state_dir,
+        };
         for (index, before) in past.before.iter().enumerate().rev() {
             let part = Part::Object { step: past.step.seq, index };
             let fault = self.visit(1);

@@ -1,8 +1,8 @@
 //! How far a migration has come, on disk before it goes further.
 
 use super::survey::HostMode;
-use crate::migrate::MigrateError;
 use crate::migrate::ids::{Direction, Mapping};
+use crate::migrate::{Base, MigrateError};
 use crate::undo::Log;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -12,6 +12,8 @@ use std::path::Path;
 pub(super) struct Plan {
     /// The engine's data root, in the form of `path_text`.
     pub(super) root: String,
+    /// Its inode number: another one is another directory, over which the right one may still have to be mounted.
+    pub(super) inode: u64,
     /// The ranges.
     pub(super) mapping: Mapping,
     /// Containers whose mode is changed.
@@ -20,6 +22,21 @@ pub(super) struct Plan {
     pub(super) left: Vec<String>,
     /// Directories that the group could not pass, and their modes.
     pub(super) modes: Vec<(String, u32)>,
+    /// The engine's units, in the order in which they are stopped.
+    pub(super) units: Vec<String>,
+}
+
+impl Plan {
+    /// Refuses another directory at the same path.
+    pub(super) fn must_be(&self, base: &Base) -> Result<(), MigrateError> {
+        if self.inode == base.inode_number() {
+            return Ok(());
+        }
+        Err(MigrateError::Refused(format!(
+            "{} is another directory than the one whose migration has begun: is its file system mounted?",
+            self.root
+        )))
+    }
 }
 
 /// A line of the log. The format is on hosts: new variants go to the end.

@@ -54,6 +54,45 @@ impl Migration {
         self.progress.stage
     }
 
+    /// Where the migration stands whose record this is, without making one.
+    ///
+    /// # Errors
+    /// [`MigrateError::Journal`].
+    pub fn stage_of(dir: &Path) -> Result<Stage, MigrateError> {
+        let path = dir.join("migration");
+        if path.exists() { Ok(Progress::open(&path)?.stage) } else { Ok(Stage::None) }
+    }
+
+    /// The data root, if there is anything to take back.
+    #[must_use]
+    pub fn to_be_taken_back(&self) -> Option<PathBuf> {
+        let plan = self.progress.plan.as_ref()?;
+        (self.progress.stage != Stage::Done(Direction::OutOf)).then(|| path_of(&plan.root))
+    }
+
+    /// The engine's units, in the order in which they are stopped.
+    #[must_use]
+    pub fn units(&self) -> Vec<String> {
+        self.progress.plan.as_ref().map(|plan| plan.units.clone()).unwrap_or_default()
+    }
+
+    /// Compares what is the containers' with what it was when the last shift began. None if it is the same, but for owners.
+    ///
+    /// # Errors
+    /// [`MigrateError`] if it cannot be looked at.
+    pub fn difference(&self, watch: &dyn Watch) -> Result<Option<String>, MigrateError> {
+        let Stage::Done(direction) = self.progress.stage else {
+            return Ok(Some("the migration is not done".to_owned()));
+        };
+        let plan = self.plan()?;
+        let root = path_of(&plan.root);
+        let place = if direction == Direction::Into { root.join(remapped(&plan.mapping)) } else { root };
+        let base = Base::open(&place)?;
+        let layout = Layout::read(&base, &plan.left.iter().cloned().collect())?;
+        let shift = Shift { base: &base, starts: &layout.trees, mapping: plan.mapping, watch };
+        shift.difference(&self.journal()?, direction)
+    }
+
     /// Moves the data into the remapped root, or goes on with it. The engine must be stopped.
     ///
     /// # Errors
@@ -83,6 +122,7 @@ impl Migration {
             }
         }
         let plan = self.plan()?;
+        plan.must_be(&base)?;
         let hands = Hands { base: &base, plan: &plan, watch, direction: Direction::Into };
         if !self.progress.renaming {
             hands.gather()?;
@@ -108,6 +148,7 @@ impl Migration {
         }
         let plan = self.plan()?;
         let base = Base::open(&path_of(&plan.root))?;
+        plan.must_be(&base)?;
         watch.before_change()?;
         self.progress.write(Step::OutOf)?;
         let hands = Hands { base: &base, plan: &plan, watch, direction: Direction::OutOf };
@@ -143,10 +184,12 @@ impl Migration {
         }
         let plan = Plan {
             root: path_text(&wanted.root),
+            inode: base.inode_number(),
             mapping: wanted.mapping,
             host: survey.host,
             left: survey.left.into_iter().collect(),
             modes,
+            units: wanted.units.clone(),
         };
         watch.before_change()?;
         self.progress.write(Step::Into(plan))?;

@@ -3,12 +3,14 @@
 
 mod container;
 mod edit;
+mod idle;
 mod layout;
 mod log;
 mod migration;
 mod survey;
 
 pub use container::{Container, is_bound, options_moved, sources_moved, userns_mode_set};
+pub use idle::{mounts_below, wait_until_idle};
 pub use layout::Layout;
 pub use log::Stage;
 pub use migration::{Done, Migration};

@@ -23,6 +23,8 @@ pub struct Wanted {
     pub leave: BTreeSet<String>,
     /// Volumes that are to be shifted, whoever uses them.
     pub shift: BTreeSet<String>,
+    /// The engine's units, in the order in which they are stopped before everything is taken back.
+    pub units: Vec<String>,
 }
 
 /// A container that is made to run with the host's user namespace.

@@ -1,0 +1,252 @@
+//! `userns_migrate`: the data of an engine that is stopped, moved into the root that it will use under `userns-remap`.
+//! Undone, it comes back with what was written meanwhile.
+
+use super::{
+    CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
+};
+use crate::fault::Changes;
+use crate::migrate::docker::{Done, Migration, Stage, Survey, Wanted, mounts_below, remapped, wait_until_idle};
+use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Shift, Watch};
+use crate::protocol::{Change, Diff, ModuleCall, Stream, TaskReport};
+use crate::serve::{Control, Ended, RunError};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(super) const SPEC: ModuleSpec = ModuleSpec {
+    name: "userns_migrate",
+    params: &[
+        ParamSpec::optional("root", ParamKind::Path),
+        ParamSpec::required("start", ParamKind::Int),
+        ParamSpec::optional("gid_start", ParamKind::Int),
+        ParamSpec::optional("count", ParamKind::Int),
+        ParamSpec { choices: &["move"], ..ParamSpec::optional("strategy", ParamKind::Str) },
+        ParamSpec::optional("userns_host", ParamKind::List),
+        ParamSpec::optional("leave_volumes", ParamKind::List),
+        ParamSpec::optional("shift_volumes", ParamKind::List),
+        ParamSpec::optional("units", ParamKind::List),
+    ],
+    free_form: None,
+    undo: UndoClass::Exact,
+    check: CheckClass::Exact,
+    require_one_of: &[],
+};
+
+/// How often progress is told.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    #[serde(default = "data_root")]
+    root: PathBuf,
+    start: u32,
+    gid_start: Option<u32>,
+    #[serde(default = "whole_range")]
+    count: u32,
+    /// `move` is the only one that is built.
+    #[serde(rename = "strategy")]
+    _strategy: Option<String>,
+    #[serde(default)]
+    userns_host: BTreeSet<String>,
+    #[serde(default)]
+    leave_volumes: BTreeSet<String>,
+    #[serde(default)]
+    shift_volumes: BTreeSet<String>,
+    #[serde(default = "engine_units")]
+    units: Vec<String>,
+}
+
+fn data_root() -> PathBuf {
+    PathBuf::from("/var/lib/docker")
+}
+
+fn whole_range() -> u32 {
+    65_536
+}
+
+fn engine_units() -> Vec<String> {
+    // The socket goes first: it would start the service again.
+    ["docker.socket", "docker.service"].map(str::to_owned).into()
+}
+
+#[derive(Debug)]
+struct UsernsMigrate {
+    params: Params,
+    mapping: Mapping,
+}
+
+pub(super) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
+    let params: Params = decode(call)?;
+    let range = |name: &'static str, start| {
+        IdRange::new(start, params.count).map_err(|what| ParamError::new(&call.module, name, &what))
+    };
+    let mapping = Mapping {
+        uid: range("start", params.start)?,
+        gid: range("gid_start", params.gid_start.unwrap_or(params.start))?,
+    };
+    if let Some(both) = params.leave_volumes.intersection(&params.shift_volumes).next() {
+        let what = format!("names volume {both:?}, which `leave_volumes` names as well");
+        return Err(ParamError::new(&call.module, "shift_volumes", &what));
+    }
+    Ok(Box::new(UsernsMigrate { params, mapping }))
+}
+
+impl Module for UsernsMigrate {
+    fn check(&self, cx: &Context) -> Result<TaskReport, ModuleError> {
+        let wanted = self.wanted()?;
+        let stage = Migration::stage_of(&record(cx, &wanted.root)).map_err(failed)?;
+        if stage == Stage::Done(Direction::Into) {
+            return Ok(self.report(&wanted, Change::Unchanged, &Done::default()));
+        }
+        let done = self.look(cx, &wanted)?;
+        let mut report = self.report(&wanted, Change::Changed, &done);
+        if cx.diff {
+            let (from, to) = (wanted.root.display(), self.inner(&wanted));
+            let object = format!("data of {from}");
+            let after = format!("in {}, {} inodes shifted", to.display(), done.shifted);
+            report = report.differing(Diff::of_states(object, format!("in {from}"), after));
+        }
+        Ok(report)
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<TaskReport, ModuleError> {
+        let wanted = self.wanted()?;
+        let record = record(cx, &wanted.root);
+        let mut migration = Migration::open(&record).map_err(failed)?;
+        if migration.stage() == Stage::Done(Direction::Into) {
+            return Ok(self.report(&wanted, Change::Unchanged, &Done::default()));
+        }
+        // What forbids it is said before anything is written down.
+        if migration.stage() != Stage::UnderWay(Direction::Into) {
+            self.survey(&wanted)?;
+        }
+        wait_until_idle(&wanted.root, &cx.control).map_err(failed)?;
+        cx.undo.data_root(&wanted.root, &record)?;
+        let watch = Teller::new(&cx.control, Changes::of(&cx.state_dir));
+        let ended = |error| watch.ended().unwrap_or_else(|| failed(error));
+        let done = migration.into_range(&wanted, &watch).map_err(ended)?;
+        let difference = migration.difference(&watch).map_err(ended)?;
+        let report = self.report(&wanted, Change::Changed, &done);
+        Ok(match difference {
+            Some(what) => report.failing(format!("the data has been moved, but {what}")),
+            None => report,
+        })
+    }
+}
+
+impl UsernsMigrate {
+    fn wanted(&self) -> Result<Wanted, ModuleError> {
+        Ok(Wanted {
+            // The engine writes down the path without links.
+            root: crate::files::resolve(&self.params.root)?,
+            mapping: self.mapping,
+            host: self.params.userns_host.clone(),
+            leave: self.params.leave_volumes.clone(),
+            shift: self.params.shift_volumes.clone(),
+            units: self.params.units.clone(),
+        })
+    }
+
+    fn inner(&self, wanted: &Wanted) -> PathBuf {
+        wanted.root.join(remapped(&self.mapping))
+    }
+
+    fn survey(&self, wanted: &Wanted) -> Result<(Base, Survey), ModuleError> {
+        let base = Base::open(&wanted.root).map_err(failed)?;
+        let survey = Survey::of(&base, wanted).map_err(failed)?;
+        survey.admit().map_err(failed)?;
+        Ok((base, survey))
+    }
+
+    /// Looks at the data as it is, whether or not the engine runs.
+    fn look(&self, cx: &Context, wanted: &Wanted) -> Result<Done, ModuleError> {
+        let (base, mut survey) = self.survey(wanted)?;
+        let mounts = mounts_below(&wanted.root).map_err(failed)?;
+        survey.layout.trees.retain(|tree| !mounts.contains(&base.full(tree)));
+        let watch = Teller::new(&cx.control, Changes::default());
+        let ended = |error| watch.ended().unwrap_or_else(|| failed(error));
+        let shift = Shift { base: &base, starts: &survey.layout.trees, mapping: self.mapping, watch: &watch };
+        let scan = shift.look(Direction::Into).map_err(ended)?;
+        scan.admit(Direction::Into, true).map_err(failed)?;
+        Ok(Done { inodes: scan.manifest.inodes, shifted: scan.left, gone: Vec::new(), notes: survey.notes })
+    }
+
+    fn report(&self, wanted: &Wanted, change: Change, done: &Done) -> TaskReport {
+        let mut report = TaskReport::new(change)
+            .with("root", wanted.root.display().to_string())
+            .with("remapped_root", self.inner(wanted).display().to_string())
+            .with("inodes", done.inodes)
+            .with("shifted", done.shifted);
+        report.warnings.extend(done.notes.iter().cloned());
+        report.warnings.extend(done.gone.iter().map(|path| format!("{path} is no longer there")));
+        report
+    }
+}
+
+/// Where the migration of a data root keeps its record.
+fn record(cx: &Context, root: &Path) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    cx.state_dir.join("migrate").join(crate::files::digest(root.as_os_str().as_bytes()))
+}
+
+fn failed(error: MigrateError) -> ModuleError {
+    match error {
+        MigrateError::Journal(error) => ModuleError::Record(error),
+        MigrateError::File(error) => ModuleError::File(error),
+        error => ModuleError::failed(error.to_string()),
+    }
+}
+
+/// Tells how far it is, and stops it when the request is to end.
+struct Teller<'a> {
+    control: &'a Control,
+    changes: Changes,
+    begun: Instant,
+    seen: AtomicU64,
+    told: Mutex<Instant>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(control: &'a Control, changes: Changes) -> Self {
+        let now = Instant::now();
+        Self { control, changes, begun: now, seen: AtomicU64::new(0), told: Mutex::new(now) }
+    }
+
+    /// Why the request has ended, if it has.
+    fn ended(&self) -> Option<ModuleError> {
+        let program = SPEC.name.to_owned();
+        self.control.ended().map(|ended| match ended {
+            Ended::Cancelled => RunError::Cancelled { program }.into(),
+            Ended::TimedOut => RunError::TimedOut { program }.into(),
+        })
+    }
+}
+
+impl Watch for Teller<'_> {
+    fn go_on(&self) -> Result<(), MigrateError> {
+        match self.control.ended() {
+            Some(ended) => Err(MigrateError::Stopped(format!("{ended:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn before_change(&self) -> Result<(), MigrateError> {
+        self.changes.next();
+        self.go_on()
+    }
+
+    fn seen(&self, inodes: u64) {
+        let seen = self.seen.fetch_add(inodes, Ordering::Relaxed) + inodes;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() >= TOLD_EVERY {
+            *told = Instant::now();
+            let rate = seen / self.begun.elapsed().as_secs().max(1);
+            let line = format!("{seen} inodes looked at or shifted, {rate} a second\n");
+            self.control.output(Stream::Stdout, line.as_bytes());
+        }
+    }
+}

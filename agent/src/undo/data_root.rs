@@ -1,0 +1,78 @@
+//! A migrated data root, taken back with what was written into it meanwhile.
+
+use super::UndoError;
+use super::unit::{systemctl, unit_state};
+use crate::fault::Changes;
+use crate::migrate::docker::{Migration, Stage, wait_until_idle};
+use crate::migrate::{Direction, MigrateError, Watch};
+use crate::serve::Control;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Where the data of an engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataRootState {
+    /// Where it is without a remap.
+    InPlace,
+    /// In the remapped root.
+    Remapped,
+    /// On its way.
+    Between,
+}
+
+impl DataRootState {
+    /// One line for people.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::InPlace => "not remapped",
+            Self::Remapped => "in the remapped root",
+            Self::Between => "half migrated",
+        }
+        .to_owned()
+    }
+}
+
+/// Where the record of a migration says that the data is.
+pub(super) fn data_root_state(record: &Path) -> Result<DataRootState, UndoError> {
+    Ok(match Migration::stage_of(record).map_err(failed)? {
+        Stage::None | Stage::Done(Direction::OutOf) => DataRootState::InPlace,
+        Stage::Done(Direction::Into) => DataRootState::Remapped,
+        Stage::UnderWay(_) => DataRootState::Between,
+    })
+}
+
+/// Takes a data root back. Its engine is stopped first; what restarts it is restored after. True if anything was done.
+pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> Result<bool, UndoError> {
+    let mut migration = Migration::open(record).map_err(failed)?;
+    let Some(root) = migration.to_be_taken_back() else { return Ok(false) };
+    for unit in migration.units() {
+        if unit_state(&unit, control)?.runs() {
+            systemctl(&["stop", "--", &unit], control)?;
+        }
+    }
+    wait_until_idle(&root, control).map_err(failed)?;
+    migration.out_of_range(&Quiet(Changes::of(state_dir))).map_err(failed)?;
+    match migration.difference(&Quiet(Changes::default())).map_err(failed)? {
+        Some(what) => Err(UndoError::Other(format!("{} is back, but {what}", root.display()))),
+        None => Ok(true),
+    }
+}
+
+fn failed(error: MigrateError) -> UndoError {
+    match error {
+        MigrateError::Journal(error) => error,
+        error => UndoError::Other(error.to_string()),
+    }
+}
+
+/// A revert is never stopped half way.
+struct Quiet(Changes);
+
+impl Watch for Quiet {
+    fn before_change(&self) -> Result<(), MigrateError> {
+        self.0.next();
+        Ok(())
+    }
+}
