@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The largest value or list of names that Linux has (XATTR_SIZE_MAX, XATTR_LIST_MAX).
@@ -45,6 +45,16 @@ impl<'a> Inode<'a> {
         Ok(Self { fd: base.inode(path)?, base, path: path.to_owned() })
     }
 
+    /// What is open already, and was found at this path.
+    pub(super) fn of(fd: OwnedFd, base: &'a Base, path: PathBuf) -> Self {
+        Self { fd, base, path }
+    }
+
+    /// The descriptor.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     fn failed(&self, action: &'static str, error: Errno) -> MigrateError {
         MigrateError::system(action, self.base.full(&self.path), error)
     }
@@ -73,7 +83,7 @@ impl<'a> Inode<'a> {
         }
     }
 
-    pub(super) fn set_attribute(&self, name: &str, value: &[u8]) -> Result<(), MigrateError> {
+    pub(super) fn set_attribute(&self, name: impl rustix::path::Arg, value: &[u8]) -> Result<(), MigrateError> {
         setxattr(self.link(), name, value, XattrFlags::empty())
             .map_err(|error| self.failed("write an extended attribute of", error))
     }

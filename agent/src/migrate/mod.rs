@@ -4,6 +4,7 @@
 pub mod acl;
 mod beneath;
 pub mod caps;
+mod copy;
 pub mod docker;
 mod error;
 mod ids;
@@ -17,6 +18,7 @@ mod walk;
 mod watch;
 
 pub use beneath::Base;
+pub use copy::{Bytes, copy};
 pub use error::MigrateError;
 pub use ids::{Direction, IdRange, Mapping, Place};
 pub use journal::Journal;
