@@ -7,7 +7,7 @@ mod support;
 mod tests {
     use crate::support::data_root::{AGENT, DB, container, data_root, state, volume_mount};
     use crate::support::tree::{Disk, Listing, differences, file, give, permit};
-    use rollgate_agent::migrate::docker::{Migration, Stage, Wanted};
+    use rollgate_agent::migrate::docker::{Migration, Stage, Strategy, Wanted};
     use rollgate_agent::migrate::{Direction, IdRange, Mapping, MigrateError, Nobody, Watch};
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::{Path, PathBuf};
@@ -44,6 +44,7 @@ mod tests {
             let wanted = Wanted {
                 root: root.clone(),
                 mapping,
+                strategy: Strategy::Move,
                 host: set(&["agent"]),
                 leave: set(&[]),
                 shift: set(&[]),
@@ -223,6 +224,120 @@ mod tests {
         let (found, _) = host.state();
         let state = &found[&Path::new(INNER).join("volumes/agent/_data/state")];
         assert_eq!((state.uid, state.mode & 0o7777), (UID + 7, 0o4755));
+    }
+
+    /// What can be said of a copy as well: inodes by their first names, and nothing of what is kept aside.
+    fn portable(mut state: State) -> State {
+        let aside = |path: &Path| path.to_string_lossy().starts_with(&format!("{INNER}.before."));
+        state.0.retain(|path, _| !aside(path));
+        state.1.retain(|path, _| !aside(path));
+        let mut first = BTreeMap::new();
+        for (number, seen) in (0_u64..).zip(state.0.values_mut()) {
+            seen.inode = *first.entry(seen.inode).or_insert(number);
+        }
+        state
+    }
+
+    /// The original, and the copy beside it in the remapped root.
+    fn copied(before: &State, root: &Path) -> State {
+        let mut both = remapped(before, root);
+        // The copy's inodes are others than the original's.
+        both.0.values_mut().filter(|seen| seen.inode != 0).for_each(|seen| seen.inode += 1 << 40);
+        for (path, seen) in &before.0 {
+            both.0.insert(path.clone(), seen.clone());
+        }
+        both.1.extend(before.1.clone());
+        both
+    }
+
+    #[test]
+    fn a_copy_is_shifted_beside_its_original_and_takes_its_place() {
+        let Some(mut host) = Host::new(200) else { return };
+        host.wanted.strategy = Strategy::Copy;
+        let before = host.state();
+        host.go(Direction::Into, &Nobody).unwrap();
+        assert_same(&portable(copied(&before, &host.root)), &portable(host.state()));
+        assert_eq!(host.migration().difference(&Nobody).unwrap(), None);
+        // What is written now is in the copy alone.
+        file(&host.root.join(INNER).join("volumes/data/_data/new"), "new", UID + 5, GID + 5, 0o600);
+        host.go(Direction::OutOf, &Nobody).unwrap();
+        let new = host.root.join("volumes/data/_data/new");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs_err::metadata(&new).unwrap()), 5);
+        fs_err::remove_file(new).unwrap();
+        let mut found = portable(host.state());
+        let mut expected = portable(without_nodes(before));
+        for state in [&mut found, &mut expected] {
+            // Ranks have gaps where nodes were.
+            *state = portable(state.clone());
+        }
+        assert_same(&expected, &found);
+        assert!(!host.root.join(INNER).exists());
+    }
+
+    #[test]
+    fn a_copy_that_has_no_room_is_refused_before_anything_is_changed() {
+        let Some(mut host) = Host::new(20) else { return };
+        host.wanted.strategy = Strategy::Copy;
+        fs_err::write(host.root.join("volumes/data/_data/large"), vec![1; 60 << 20]).unwrap();
+        if !host.disk.is_mounted() {
+            eprintln!("skipped: no loop device");
+            return;
+        }
+        let told = host.refused();
+        assert!(told.contains("a copy of") && told.contains("MiB are free"), "{told}");
+        host.wanted.strategy = Strategy::Reflink;
+        let before = host.state();
+        let told = host.go(Direction::Into, &Nobody).unwrap_err().to_string();
+        assert!(told.contains("cannot share the bytes of"), "{told}");
+        host.go(Direction::OutOf, &Nobody).unwrap();
+        assert_same(&before, &host.state());
+    }
+
+    #[test]
+    fn a_copy_stopped_at_seeded_changes_goes_on_or_back() {
+        let Some(mut host) = Host::new(200) else { return };
+        host.wanted.strategy = Strategy::Copy;
+        let before = host.state();
+        let inside = |before: &State| portable(copied(before, &host.root));
+        let aside = || {
+            for entry in fs_err::read_dir(&host.root).unwrap().map(|entry| entry.unwrap()) {
+                if entry.file_name().to_string_lossy().contains(".before.") {
+                    fs_err::remove_dir_all(entry.path()).unwrap();
+                }
+            }
+        };
+        let all = Until(AtomicI64::new(i64::MAX));
+        host.go(Direction::Into, &all).unwrap();
+        assert_same(&inside(&before), &portable(host.state()));
+        let changes = i64::MAX - all.0.load(Ordering::SeqCst);
+        let back = Until(AtomicI64::new(i64::MAX));
+        host.go(Direction::OutOf, &back).unwrap();
+        let changes_back = i64::MAX - back.0.load(Ordering::SeqCst);
+        aside();
+        // From here on without the nodes, which an engine would have made again.
+        let mut before = host.state();
+        let mut seed = 9;
+        for point in 0..50 {
+            let at = 1 + seeded(&mut seed, changes - 20);
+            let stopped = host.go(Direction::Into, &Until(AtomicI64::new(at)));
+            assert!(matches!(stopped, Err(MigrateError::Stopped(_))), "at {at}: {stopped:?}");
+            if point % 2 == 0 {
+                host.go(Direction::OutOf, &Nobody).unwrap();
+                assert_same(&before, &host.state());
+                continue;
+            }
+            host.go(Direction::Into, &Nobody).unwrap();
+            assert_same(&inside(&before), &portable(host.state()));
+            let at = 1 + seeded(&mut seed, changes_back - 4);
+            let stopped = host.go(Direction::OutOf, &Until(AtomicI64::new(at)));
+            assert!(matches!(stopped, Err(MigrateError::Stopped(_))), "back at {at}: {stopped:?}");
+            assert!(matches!(host.go(Direction::Into, &Nobody), Err(MigrateError::Refused(_))));
+            host.go(Direction::OutOf, &Nobody).unwrap();
+            assert_same(&portable(before.clone()), &portable(host.state()));
+            aside();
+            // It has other inodes now.
+            before = host.state();
+        }
     }
 
     /// Lets so many changes happen, and no more.

@@ -50,7 +50,7 @@ impl Manifest {
     }
 }
 
-/// Writes all that must not change about an inode: path, inode number, type, mode, owner as a container sees it, links,
+/// Writes all that must not change about an inode: path, type, mode, owner as a container sees it, links,
 /// size, device, time of change, and extended attributes with ids as a container sees them.
 pub(super) fn record(
     out: &mut Vec<u8>,
@@ -66,7 +66,6 @@ pub(super) fn record(
     out.extend(found.name.to_bytes_with_nul());
     let of_directory = kind(stat) == FileType::Directory;
     let numbers = [
-        stat.st_ino,
         u64::from(stat.st_mode),
         u64::from(mapping.uid.seen(stat.st_uid)),
         u64::from(mapping.gid.seen(stat.st_gid)),

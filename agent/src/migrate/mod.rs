@@ -23,6 +23,6 @@ pub use error::MigrateError;
 pub use ids::{Direction, IdRange, Mapping, Place};
 pub use journal::Journal;
 pub use manifest::Manifest;
-pub use scan::{Sample, Scan, scan};
+pub use scan::{Sample, Scan, scan, scan_copy};
 pub use shift::{Shift, Shifted};
 pub use watch::{Nobody, Watch};

@@ -108,6 +108,8 @@ struct Scanner<'a> {
     base: &'a Base,
     mapping: &'a Mapping,
     direction: Direction,
+    /// Whether inode numbers are a part of the manifest.
+    numbered: bool,
     links: &'a Links,
     watch: &'a dyn Watch,
     record: Vec<u8>,
@@ -126,11 +128,36 @@ pub fn scan(
     direction: Direction,
     watch: &dyn Watch,
 ) -> Result<Scan, MigrateError> {
+    look(base, starts, mapping, direction, true, watch)
+}
+
+/// The manifest of everything below `starts`, as a copy has it, too.
+///
+/// # Errors
+/// [`MigrateError`].
+pub fn scan_copy(
+    base: &Base,
+    starts: &[PathBuf],
+    mapping: &Mapping,
+    watch: &dyn Watch,
+) -> Result<Manifest, MigrateError> {
+    look(base, starts, mapping, Direction::Into, false, watch).map(|scan| scan.manifest)
+}
+
+fn look(
+    base: &Base,
+    starts: &[PathBuf],
+    mapping: &Mapping,
+    direction: Direction,
+    numbered: bool,
+    watch: &dyn Watch,
+) -> Result<Scan, MigrateError> {
     let links = Links::default();
     let scanner = || Scanner {
         base,
         mapping,
         direction,
+        numbered,
         links: &links,
         watch,
         record: Vec::new(),
@@ -167,6 +194,9 @@ impl Visitor for Scanner<'_> {
         self.ids(found, &stat, &attributes)?;
         self.count_links(found, &stat);
         record(&mut self.record, self.base, found, &stat, &attributes, self.mapping)?;
+        if self.numbered {
+            self.record.extend(stat.st_ino.to_le_bytes());
+        }
         self.scan.manifest.add(&self.record, stat.st_blocks.cast_unsigned().saturating_mul(512));
         self.unreported += 1;
         if self.unreported >= 1024 {

@@ -5,7 +5,9 @@ use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
 use crate::fault::Changes;
-use crate::migrate::docker::{Done, Migration, Stage, Survey, Wanted, mounts_below, remapped, wait_until_idle};
+use crate::migrate::docker::{
+    Done, Migration, Stage, Strategy, Survey, Wanted, mounts_below, remapped, room, wait_until_idle,
+};
 use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Shift, Watch};
 use crate::protocol::{Change, Diff, ModuleCall, Stream, TaskReport};
 use crate::serve::{Control, Ended, RunError};
@@ -23,7 +25,7 @@ pub(super) const SPEC: ModuleSpec = ModuleSpec {
         ParamSpec::required("start", ParamKind::Int),
         ParamSpec::optional("gid_start", ParamKind::Int),
         ParamSpec::optional("count", ParamKind::Int),
-        ParamSpec { choices: &["move"], ..ParamSpec::optional("strategy", ParamKind::Str) },
+        ParamSpec { choices: &["copy", "move", "reflink"], ..ParamSpec::optional("strategy", ParamKind::Str) },
         ParamSpec::optional("userns_host", ParamKind::List),
         ParamSpec::optional("leave_volumes", ParamKind::List),
         ParamSpec::optional("shift_volumes", ParamKind::List),
@@ -47,9 +49,8 @@ struct Params {
     gid_start: Option<u32>,
     #[serde(default = "whole_range")]
     count: u32,
-    /// `move` is the only one that is built.
-    #[serde(rename = "strategy")]
-    _strategy: Option<String>,
+    #[serde(default)]
+    strategy: Strategy,
     #[serde(default)]
     userns_host: BTreeSet<String>,
     #[serde(default)]
@@ -144,6 +145,7 @@ impl UsernsMigrate {
             // The engine writes down the path without links.
             root: crate::files::resolve(&self.params.root)?,
             mapping: self.mapping,
+            strategy: self.params.strategy,
             host: self.params.userns_host.clone(),
             leave: self.params.leave_volumes.clone(),
             shift: self.params.shift_volumes.clone(),
@@ -172,6 +174,7 @@ impl UsernsMigrate {
         let shift = Shift { base: &base, starts: &survey.layout.trees, mapping: self.mapping, watch: &watch };
         let scan = shift.look(Direction::Into).map_err(ended)?;
         scan.admit(Direction::Into, true).map_err(failed)?;
+        room(&base, wanted.strategy, &scan.manifest).map_err(failed)?;
         Ok(Done { inodes: scan.manifest.inodes, shifted: scan.left, gone: Vec::new(), notes: survey.notes })
     }
 

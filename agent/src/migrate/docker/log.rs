@@ -1,6 +1,6 @@
 //! How far a migration has come, on disk before it goes further.
 
-use super::survey::HostMode;
+use super::survey::{HostMode, Strategy};
 use crate::migrate::ids::{Direction, Mapping};
 use crate::migrate::{Base, MigrateError};
 use crate::undo::Log;
@@ -16,6 +16,9 @@ pub(super) struct Plan {
     pub(super) inode: u64,
     /// The ranges.
     pub(super) mapping: Mapping,
+    /// How.
+    #[serde(default)]
+    pub(super) strategy: Strategy,
     /// Containers whose mode is changed.
     pub(super) host: Vec<HostMode>,
     /// Volumes that are not shifted.
@@ -51,6 +54,13 @@ pub(super) enum Step {
     OutOf,
     /// The last of these is done.
     Done,
+    /// The copy in the remapped root is the original, owners included.
+    Copied,
+    /// The copy, shifted back, takes the original's place.
+    Swapping {
+        /// The directory beside it in which the original stays.
+        kept: String,
+    },
 }
 
 /// Where a migration stands.
@@ -71,12 +81,19 @@ pub(super) struct Progress {
     pub(super) stage: Stage,
     pub(super) plan: Option<Plan>,
     pub(super) renaming: bool,
+    /// The copy in the remapped root has been made.
+    pub(super) copied: bool,
+    /// It has been finished since, so that an engine may have written to it.
+    pub(super) whole: bool,
+    /// Where the original goes while the copy takes its place.
+    pub(super) kept: Option<String>,
 }
 
 impl Progress {
     pub(super) fn open(path: &Path) -> Result<Self, MigrateError> {
         let (log, steps) = Log::open(path)?;
-        let mut progress = Self { log, stage: Stage::None, plan: None, renaming: false };
+        let mut progress =
+            Self { log, stage: Stage::None, plan: None, renaming: false, copied: false, whole: false, kept: None };
         for step in steps {
             progress.take(step);
         }
@@ -88,6 +105,7 @@ impl Progress {
         match step {
             Step::Into(plan) => {
                 self.plan = Some(plan);
+                (self.copied, self.kept) = (false, None);
                 self.stage = Stage::UnderWay(Direction::Into);
             }
             Step::Renaming => {}
@@ -95,8 +113,12 @@ impl Progress {
             Step::Done => {
                 if let Stage::UnderWay(direction) = self.stage {
                     self.stage = Stage::Done(direction);
+                    let copies = self.plan.as_ref().is_some_and(|plan| plan.strategy != Strategy::Move);
+                    self.whole = copies && direction == Direction::Into;
                 }
             }
+            Step::Copied => self.copied = true,
+            Step::Swapping { kept } => self.kept = Some(kept),
         }
     }
 

@@ -1,28 +1,23 @@
-//! The strategy `move`: the data is shifted where it is, and then renamed into the remapped root. Every step finds by
-//! looking whether it is done, so that a migration cut short anywhere goes on, or back.
+//! Bringing an engine's data into the remapped root and back. The strategy `move`: it is shifted where it is, and then
+//! renamed. Every step finds by looking whether it is done, so that a migration cut short anywhere goes on, or back.
 
-use super::container::{options_moved, sources_moved, userns_mode_set};
-use super::layout::{Layout, MOVED, NODES, kind, read_text};
+use super::copied::room;
+use super::hands::Hands;
+use super::layout::Layout;
 use super::log::{Plan, Progress, Stage, Step};
-use super::survey::{Survey, Wanted, remapped};
-use crate::files::{Final, Staged, fingerprint, sweep};
+use super::survey::{Strategy, Survey, Wanted, remapped};
 use crate::migrate::beneath::Base;
 use crate::migrate::ids::Direction;
 use crate::migrate::inode::Inode;
 use crate::migrate::{Journal, MigrateError, Scan, Shift, Watch};
 use crate::undo::{make_private, path_of, path_text};
-use rustix::fs::{AtFlags, Gid, Mode, RenameFlags, Uid, chownat, fsync, mkdirat, renameat_with, unlinkat};
-use rustix::io::Errno;
 use std::path::{Path, PathBuf};
-
-/// The engine's modes of a root that only the remapped group may pass.
-const PASSED: u32 = 0o710;
 
 /// A migration of one data root, and its record.
 #[derive(Debug)]
 pub struct Migration {
-    dir: PathBuf,
-    progress: Progress,
+    pub(super) dir: PathBuf,
+    pub(super) progress: Progress,
 }
 
 /// What was done.
@@ -111,7 +106,13 @@ impl Migration {
                         plan.root
                     )));
                 }
-                if !self.progress.renaming {
+                if self.progress.whole {
+                    return Err(MigrateError::Refused(format!(
+                        "{} is on its way back out of the remapped root: let that come to its end first",
+                        plan.root
+                    )));
+                }
+                if !self.progress.renaming && self.progress.stage != Stage::UnderWay(Direction::Into) {
                     watch.before_change()?;
                     self.progress.write(Step::Into(plan))?;
                 }
@@ -123,7 +124,11 @@ impl Migration {
         }
         let plan = self.plan()?;
         plan.must_be(&base)?;
-        let hands = Hands { base: &base, plan: &plan, watch, direction: Direction::Into };
+        if plan.strategy != Strategy::Move {
+            self.copy_into(&base, &plan, watch, &mut done)?;
+            return Ok(done);
+        }
+        let hands = Hands { base: &base, root: base.path(), plan: &plan, watch, direction: Direction::Into };
         if !self.progress.renaming {
             hands.gather()?;
             self.shift(&hands, scan, &mut done)?;
@@ -150,8 +155,14 @@ impl Migration {
         let base = Base::open(&path_of(&plan.root))?;
         plan.must_be(&base)?;
         watch.before_change()?;
-        self.progress.write(Step::OutOf)?;
-        let hands = Hands { base: &base, plan: &plan, watch, direction: Direction::OutOf };
+        if self.progress.stage != Stage::UnderWay(Direction::OutOf) {
+            self.progress.write(Step::OutOf)?;
+        }
+        if plan.strategy != Strategy::Move {
+            self.copy_back(&base, &plan, watch, &mut done)?;
+            return Ok(done);
+        }
+        let hands = Hands { base: &base, root: base.path(), plan: &plan, watch, direction: Direction::OutOf };
         hands.gather()?;
         self.shift(&hands, None, &mut done)?;
         watch.before_change()?;
@@ -175,6 +186,7 @@ impl Migration {
         let shift = Shift { base, starts: &survey.layout.trees, mapping: wanted.mapping, watch };
         let scan = shift.look(Direction::Into)?;
         scan.admit(Direction::Into, true)?;
+        room(base, wanted.strategy, &scan.manifest)?;
         let mut modes = Vec::new();
         for path in &survey.layout.passed {
             let mode = Inode::at(base, path)?.stat()?.st_mode & 0o7777;
@@ -186,6 +198,7 @@ impl Migration {
             root: path_text(&wanted.root),
             inode: base.inode_number(),
             mapping: wanted.mapping,
+            strategy: wanted.strategy,
             host: survey.host,
             left: survey.left.into_iter().collect(),
             modes,
@@ -197,7 +210,7 @@ impl Migration {
     }
 
     /// Everything but names, in either direction: what containers' files say, whom directories let pass, owners.
-    fn shift(&self, hands: &Hands<'_>, scan: Option<Scan>, done: &mut Done) -> Result<(), MigrateError> {
+    pub(super) fn shift(&self, hands: &Hands<'_>, scan: Option<Scan>, done: &mut Done) -> Result<(), MigrateError> {
         let layout = Layout::read(hands.base, &hands.plan.left.iter().cloned().collect())?;
         hands.nodes()?;
         hands.files(&layout)?;
@@ -208,153 +221,5 @@ impl Migration {
         done.shifted = shifted.scan.left;
         done.gone = shifted.gone;
         Ok(())
-    }
-}
-
-/// What changes the data root.
-struct Hands<'a> {
-    base: &'a Base,
-    plan: &'a Plan,
-    watch: &'a dyn Watch,
-    direction: Direction,
-}
-
-impl Hands<'_> {
-    fn inner(&self) -> PathBuf {
-        remapped(&self.plan.mapping)
-    }
-
-    /// Brings everything out of the remapped root, if it is there.
-    fn gather(&self) -> Result<(), MigrateError> {
-        let inner = self.inner();
-        if kind(self.base, &inner)?.is_none() {
-            return Ok(());
-        }
-        self.rename_all(&inner, Path::new(""))?;
-        let base = self.base.dir(Path::new(""))?;
-        // What a remapped engine made for itself stays where it is.
-        match unlinkat(&base, &inner, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-            Err(error) => Err(self.failed("remove", &inner, error)),
-        }
-    }
-
-    /// Makes the remapped root and puts everything into it.
-    fn scatter(&self) -> Result<(), MigrateError> {
-        let inner = self.inner();
-        let base = self.base.dir(Path::new(""))?;
-        self.watch.before_change()?;
-        match mkdirat(&base, &inner, Mode::from_raw_mode(PASSED)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(self.failed("make", &inner, error)),
-        }
-        let group = Gid::from_raw(self.plan.mapping.gid.start());
-        chownat(&base, &inner, Some(Uid::ROOT), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| self.failed("change the owner of", &inner, error))?;
-        Inode::at(self.base, &inner)?.permit(PASSED)?;
-        self.rename_all(Path::new(""), &inner)
-    }
-
-    fn rename_all(&self, from: &Path, to: &Path) -> Result<(), MigrateError> {
-        let (old, new) = (self.base.dir(from)?, self.base.dir(to)?);
-        for name in MOVED {
-            if kind(self.base, &from.join(name))?.is_none() {
-                continue;
-            }
-            self.watch.before_change()?;
-            renameat_with(&old, name, &new, name, RenameFlags::NOREPLACE)
-                .map_err(|error| self.failed("rename, to its other root,", &from.join(name), error))?;
-        }
-        for (dir, path) in [(&new, to), (&old, from)] {
-            fsync(dir).map_err(|error| self.failed("sync", path, error))?;
-        }
-        Ok(())
-    }
-
-    /// Removes device nodes of a file system, which the engine makes again.
-    fn nodes(&self) -> Result<(), MigrateError> {
-        for path in NODES.map(Path::new) {
-            if kind(self.base, path)?.is_none() {
-                continue;
-            }
-            let dir = self.base.dir(path.parent().unwrap_or(Path::new("")))?;
-            self.watch.before_change()?;
-            unlinkat(&dir, path.file_name().unwrap_or_default(), AtFlags::empty())
-                .map_err(|error| self.failed("remove", path, error))?;
-        }
-        Ok(())
-    }
-
-    /// Makes what containers and volumes have written down true.
-    fn files(&self, layout: &Layout) -> Result<(), MigrateError> {
-        let root = self.base.path().to_owned();
-        let inner = root.join(self.inner());
-        let into = self.direction == Direction::Into;
-        let (from, to) = if into { (&root, &inner) } else { (&inner, &root) };
-        for container in &layout.containers {
-            let directory = Path::new("containers").join(&container.id);
-            sweep(&self.base.full(&directory));
-            self.edit(&directory.join("config.v2.json"), |text| sources_moved(text, from, to))?;
-            if let Some(host) = self.plan.host.iter().find(|host| host.container == container.id) {
-                let mode = if into { "host" } else { host.was.as_str() };
-                self.edit(&directory.join("hostconfig.json"), |text| userns_mode_set(text, mode))?;
-            }
-        }
-        let mapping = &self.plan.mapping;
-        for volume in layout.volumes.iter().filter(|volume| !self.plan.left.contains(volume)) {
-            let directory = Path::new("volumes").join(volume);
-            sweep(&self.base.full(&directory));
-            let uid = |id| mapping.uid.moved(id, self.direction);
-            let gid = |id| mapping.gid.moved(id, self.direction);
-            self.edit(&directory.join("opts.json"), |text| options_moved(text, uid, gid))?;
-        }
-        Ok(())
-    }
-
-    /// Replaces a file's text in one step. It keeps its owner, mode and attributes.
-    fn edit(&self, below: &Path, change: impl Fn(&str) -> Result<Option<String>, String>) -> Result<(), MigrateError> {
-        let path = self.base.full(below);
-        let Some(text) = read_text(&path)? else { return Ok(()) };
-        let changed = change(&text).map_err(|what| MigrateError::Refused(format!("{}: {what}", path.display())))?;
-        let Some(changed) = changed else { return Ok(()) };
-        let now = fingerprint(&path)?;
-        self.watch.before_change()?;
-        let mut staged = Staged::create(&path)?;
-        staged.write(changed.as_bytes())?;
-        self.watch.before_change()?;
-        staged.commit(&Final { mode: now.mode, uid: Some(now.uid), gid: Some(now.gid), xattrs: Some(now.xattrs) })?;
-        Ok(())
-    }
-
-    /// Lets the remapped group, or only root, pass the directories that lead to what is the containers'.
-    fn passed(&self, layout: &Layout) -> Result<(), MigrateError> {
-        let group = self.plan.mapping.gid.start();
-        for path in &layout.passed {
-            let inode = Inode::at(self.base, path)?;
-            let stat = inode.stat()?;
-            let mode = stat.st_mode & 0o7777;
-            let (gid, wanted) = match self.direction {
-                Direction::Into => (group, mode | 0o010),
-                Direction::OutOf => (0, self.mode_before(path).unwrap_or(mode)),
-            };
-            if stat.st_gid != gid && (stat.st_gid == 0 || stat.st_gid == group) {
-                self.watch.before_change()?;
-                inode.give(stat.st_uid, gid)?;
-            }
-            if mode != wanted {
-                self.watch.before_change()?;
-                inode.permit(wanted)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn mode_before(&self, path: &Path) -> Option<u32> {
-        let path = path_text(path);
-        self.plan.modes.iter().find(|(known, _)| *known == path).map(|(_, mode)| *mode)
-    }
-
-    fn failed(&self, action: &'static str, below: &Path, error: Errno) -> MigrateError {
-        MigrateError::system(action, self.base.full(below), error)
     }
 }

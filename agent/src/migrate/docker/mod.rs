@@ -2,7 +2,9 @@
 //! and back.
 
 mod container;
+mod copied;
 mod edit;
+mod hands;
 mod idle;
 mod layout;
 mod log;
@@ -10,8 +12,9 @@ mod migration;
 mod survey;
 
 pub use container::{Container, is_bound, options_moved, sources_moved, userns_mode_set};
+pub use copied::room;
 pub use idle::{mounts_below, wait_until_idle};
 pub use layout::Layout;
 pub use log::Stage;
 pub use migration::{Done, Migration};
-pub use survey::{HostMode, Survey, Wanted, remapped};
+pub use survey::{HostMode, Strategy, Survey, Wanted, remapped};

@@ -10,6 +10,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// How data comes into the remapped root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// It is shifted where it is and renamed. No room is needed, and nothing is left behind.
+    #[default]
+    Move,
+    /// Files of the original and of the copy share their bytes until one is written to (XFS, btrfs).
+    Reflink,
+    /// Everything is there twice.
+    Copy,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -17,6 +30,8 @@ pub struct Wanted {
     pub root: PathBuf,
     /// The ranges.
     pub mapping: Mapping,
+    /// How.
+    pub strategy: Strategy,
     /// Containers, by name or id, that are to run with the host's user namespace.
     pub host: BTreeSet<String>,
     /// Volumes that are not to be shifted, whoever uses them.
@@ -69,6 +84,11 @@ impl Survey {
         let host = survey.judge_containers(&whole.containers, wanted);
         survey.judge_volumes(base, &whole, &host, wanted)?;
         survey.judge_binds(base.path(), &whole.containers);
+        if wanted.strategy != Strategy::Move {
+            survey.notes.push(
+                "project ids, by which `overlay2.size` and a volume's `size` are limited, are not copied".to_owned(),
+            );
+        }
         survey.layout = Layout::read(base, &survey.left)?;
         Ok(survey)
     }
