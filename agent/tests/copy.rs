@@ -73,6 +73,28 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_shared_where_the_file_system_can() {
+        let Some(disk) = Some(is_root()).filter(|root| *root).and_then(|_| Disk::sharing()) else { return };
+        fs_err::create_dir_all(disk.path().join("from/data")).unwrap();
+        fs_err::create_dir(disk.path().join("to")).unwrap();
+        let (from, to) = (disk.path().join("from"), disk.path().join("to"));
+        zoo(&from.join("data"));
+        herd(&from.join("data"), 200);
+        // Two of these have no room.
+        fs_err::write(from.join("data/large"), vec![1; 160 << 20]).unwrap();
+        copied(&from, &to, Bytes::Shared, &Nobody).unwrap();
+        let without_blocks = |root: &Path| {
+            let mut found = portable(root, "data");
+            found.values_mut().for_each(|seen| seen.blocks = 0);
+            found
+        };
+        let told = differences(&without_blocks(&from), &without_blocks(&to));
+        assert!(told.is_empty(), "{}", told.join("\n"));
+        fs_err::write(to.join("data/large"), "other").unwrap();
+        assert_eq!(fs_err::metadata(from.join("data/large")).unwrap().len(), 160 << 20);
+    }
+
+    #[test]
     fn bytes_are_shared_only_where_the_file_system_can() {
         if !is_root() {
             return;

@@ -33,11 +33,15 @@ mod tests {
     impl Host {
         /// None where nobody can give files away.
         fn new(files: u32) -> Option<Self> {
+            Self::on(|| Some(Disk::new(96)), files)
+        }
+
+        fn on(disk: impl FnOnce() -> Option<Disk>, files: u32) -> Option<Self> {
             if !rustix::process::geteuid().is_root() {
                 eprintln!("skipped: only root gives files away");
                 return None;
             }
-            let disk = Disk::new(96);
+            let disk = disk()?;
             let root = disk.path().join("docker");
             data_root(&root, files);
             let mapping = Mapping { uid: IdRange::new(UID, 65536).unwrap(), gid: IdRange::new(GID, 65536).unwrap() };
@@ -263,6 +267,7 @@ mod tests {
         host.go(Direction::OutOf, &Nobody).unwrap();
         let new = host.root.join("volumes/data/_data/new");
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs_err::metadata(&new).unwrap()), 5);
+        assert_eq!(host.migration().difference(&Nobody).unwrap(), None);
         fs_err::remove_file(new).unwrap();
         let mut found = portable(host.state());
         let mut expected = portable(without_nodes(before));
@@ -294,8 +299,25 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_may_share_the_bytes_of_its_original() {
+        let Some(mut host) = Host::on(Disk::sharing, 100) else { return };
+        host.wanted.strategy = Strategy::Reflink;
+        // Two of these have no room.
+        let large = "volumes/data/_data/large";
+        fs_err::write(host.root.join(large), vec![1; 160 << 20]).unwrap();
+        host.go(Direction::Into, &Nobody).unwrap();
+        assert_eq!(host.migration().difference(&Nobody).unwrap(), None);
+        let inner = host.root.join(INNER).join(large);
+        fs_err::OpenOptions::new().append(true).open(&inner).unwrap().set_len(1 << 20).unwrap();
+        host.go(Direction::OutOf, &Nobody).unwrap();
+        assert_eq!(fs_err::metadata(host.root.join(large)).unwrap().len(), 1 << 20);
+        assert_eq!(host.migration().difference(&Nobody).unwrap(), None);
+    }
+
+    #[test]
     fn a_copy_stopped_at_seeded_changes_goes_on_or_back() {
-        let Some(mut host) = Host::new(200) else { return };
+        let full = std::env::var("ROLLGATE_FULL").is_ok_and(|full| full == "1");
+        let Some(mut host) = Host::new(if full { 4800 } else { 200 }) else { return };
         host.wanted.strategy = Strategy::Copy;
         let before = host.state();
         let inside = |before: &State| portable(copied(before, &host.root));

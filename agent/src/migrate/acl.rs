@@ -6,6 +6,9 @@ use super::ids::{Direction, Mapping, Place};
 /// The extended attributes that hold ACLs.
 pub(super) const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 
+/// The same ACLs as XFS stores them and lists them to root a second time: they follow the first.
+pub(super) const STORED: [&str; 2] = ["trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"];
+
 const VERSION: [u8; 4] = 2_u32.to_le_bytes();
 const HEADER: usize = VERSION.len();
 const ENTRY: usize = 8;

@@ -1,6 +1,7 @@
 //! One inode, held by a descriptor that opens nothing (O_PATH): looked at and changed through it, never by name again.
 
 use super::MigrateError;
+use super::acl::STORED;
 use super::beneath::{Base, Found, entry};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
@@ -119,9 +120,10 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Their names.
+    /// Their names, each thing by one name.
     pub(super) fn names(&self) -> impl Iterator<Item = &CStr> {
-        self.names.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+        let all = self.names.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok());
+        all.filter(|name| !STORED.iter().any(|stored| stored.as_bytes() == name.to_bytes()))
     }
 
     /// One of the values.

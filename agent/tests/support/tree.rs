@@ -21,14 +21,26 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(megabytes: u32) -> Self {
+        Self::made_by(Command::new("mkfs.ext4").args(["-q", "-N", "20000"]), megabytes)
+    }
+
+    /// One whose files can share bytes. None where that cannot be had.
+    pub(crate) fn sharing() -> Option<Self> {
+        let disk = Self::made_by(Command::new("mkfs.xfs").arg("-q"), 320);
+        if !disk.mounted {
+            eprintln!("skipped: no mkfs.xfs, or no loop device");
+        }
+        disk.mounted.then_some(disk)
+    }
+
+    fn made_by(mkfs: &mut Command, megabytes: u32) -> Self {
         // In memory, where that can be: a file system that is synced often would wait for everybody else's writes.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let (image, place) = (directory.path().join("image"), directory.path().join("disk"));
         fs_err::create_dir(&place).unwrap();
         fs_err::File::create(&image).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
         let ran = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-        let mounted = ran(Command::new("mkfs.ext4").args(["-q", "-N", "20000"]).arg(&image))
-            && ran(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&place));
+        let mounted = ran(mkfs.arg(&image)) && ran(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&place));
         Self { directory, mounted }
     }
 
