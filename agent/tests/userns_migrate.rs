@@ -10,6 +10,8 @@ mod tests {
     use crate::support::sandbox::agent;
     use crate::support::tree::{Disk, Listing, differences};
     use crate::support::{Channel, TXN, step, task};
+    use rollgate_agent::migrate::docker::{Migration, Strategy, Wanted};
+    use rollgate_agent::migrate::{IdRange, Mapping, MigrateError, Nobody, Watch};
     use rollgate_agent::protocol::{
         Answer, Call, Change, FromAgent, Mode, RevertReport, TaskReport, VerifyReport, read_frame,
     };
@@ -17,6 +19,7 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     const INNER: &str = "231072.300000";
 
@@ -179,6 +182,36 @@ mod tests {
         }
     }
 
+    /// Counts changes.
+    #[derive(Default)]
+    struct Counter(AtomicU64);
+
+    impl Watch for Counter {
+        fn before_change(&self) -> Result<(), MigrateError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    /// How many changes a migration is, done once by the library and taken back.
+    fn changes(host: &Host) -> u64 {
+        let range = |start| IdRange::new(start, 65_536).unwrap();
+        let wanted = Wanted {
+            root: host.root(),
+            mapping: Mapping { uid: range(231_072), gid: range(300_000) },
+            strategy: Strategy::Move,
+            host: ["agent".to_owned()].into(),
+            leave: Default::default(),
+            shift: Default::default(),
+            units: Vec::new(),
+        };
+        let mut migration = Migration::open(&host.disk.path().join("counted")).unwrap();
+        let counter = Counter::default();
+        migration.into_range(&wanted, &counter).unwrap();
+        migration.out_of_range(&Nobody).unwrap();
+        counter.0.load(Ordering::SeqCst)
+    }
+
     /// How many points of a migration an agent is killed at.
     fn points() -> u64 {
         if std::env::var("ROLLGATE_FULL").is_ok_and(|full| full == "1") { 50 } else { 16 }
@@ -188,6 +221,8 @@ mod tests {
     fn an_agent_killed_in_the_middle_is_followed_by_one_that_goes_on_or_back() {
         let Some(mut host) = Host::new(400) else { return };
         let before = host.state();
+        let changes = changes(&host);
+        assert_same(&before, &host.state());
         let mut inside = None;
         let mut seed = 7_u64;
         let mut random = |below: u64| {
@@ -196,14 +231,14 @@ mod tests {
         };
         for point in 0..points() {
             let call = host.next(host.params());
-            assert!(host.killed_at(random(450), call));
+            assert!(host.killed_at(random(changes), call));
             if point % 2 == 0 {
                 assert_eq!(host.apply().failed, None);
                 let expected = inside.get_or_insert_with(|| host.state());
                 assert_same(expected, &host.state());
             }
-            // And once more on the way back.
-            host.killed_at(random(450), Call::Revert { txn: TXN.to_owned() });
+            // And once more on the way back, unless that comes to its end.
+            host.killed_at(random(changes), Call::Revert { txn: TXN.to_owned() });
             assert_eq!(host.revert().failed, None);
             assert_same(&before, &host.state());
             assert!(host.verify().different.is_empty());
