@@ -167,10 +167,11 @@ fn a_kill_leaves_an_undo_to_the_host_which_ends_it() {
     let mut run = fleet.start(&fleet.run());
     run.until("ABORTED");
     fleet.until_there("h1.undoing");
-    for _ in 0..3 {
+    // One after the other: signals that wait to be taken are one.
+    for word in ["SIGINT", "SIGINT", "KILLED"] {
         run.signal("INT");
+        run.until(word);
     }
-    run.until("KILLED");
     let (code, said) = run.end();
     assert_eq!((code, fleet.ends().1), (Some(3), vec![HostState::Unknown]), "{said}");
     fleet.open_the_gate();
