@@ -189,7 +189,7 @@ fn what_a_play_cannot_be_is_said() {
         ("hosts: all\nrollback: []", "play.yml:2:3: `rollback` does nothing without `rollout`"),
         ("hosts: all\nserial: 2\nrollout: {batches: 1}", "play.yml:2:3: `batches` and `serial` say the same thing"),
         ("hosts: all\nserial: 0\nrollout: {}", "play.yml:2:11: `serial: 0`: 0 would never start"),
-        ("hosts: all\nrollout: {expect_reboot: true}", "play.yml:2:13: `expect_reboot` of `rollout` is not built yet"),
+        ("hosts: all\nrollout: {on_drift: stop}", "play.yml:2:13: `on_drift` of `rollout` is not built yet"),
         (
             "hosts: all\nrollout: {confirm: none}",
             "play.yml:2:22: `confirm: none` leaves hosts changed when the controller dies",

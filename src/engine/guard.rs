@@ -142,7 +142,7 @@ impl Unit {
             timeout_ms: millis(cx.keys.timeout),
             delay_ms: millis(delay),
             revert_budget_ms: millis(cx.keys.revert_budget),
-            expect_reboot: false,
+            expect_reboot: cx.keys.expect_reboot,
         };
         let call = Call::GuardArm(arm);
         let armed = guard_call(&self.run.desk, self.host.as_ref(), call, &txn.run_as, LIMIT).await;

@@ -1,4 +1,5 @@
-//! The guard's keys of a `rollout:` stanza: `confirm`, `guard_timeout`, `revert_budget` (rollout.md 2.6, R14).
+//! The guard's keys of a `rollout:` stanza: `confirm`, `guard_timeout`, `revert_budget`, `expect_reboot` (rollout.md 2.6,
+//! R14).
 
 use super::reader::Loader;
 use crate::config::Node;
@@ -27,11 +28,18 @@ pub struct GuardKeys {
     pub timeout: Duration,
     /// `revert_budget`: how long putting a host back is expected to take.
     pub revert_budget: Duration,
+    /// `expect_reboot`: the change reboots the host, which waits for one more deadline then before it puts itself back.
+    pub expect_reboot: bool,
 }
 
 impl Default for GuardKeys {
     fn default() -> Self {
-        Self { confirm: Confirm::PerHost, timeout: Duration::from_secs(120), revert_budget: Duration::from_secs(90) }
+        Self {
+            confirm: Confirm::PerHost,
+            timeout: Duration::from_secs(120),
+            revert_budget: Duration::from_secs(90),
+            expect_reboot: false,
+        }
     }
 }
 
@@ -84,6 +92,9 @@ impl Loader {
                 self.error(&entry.value.place, "`revert_budget` cannot be 0", "expected a duration above 0");
             }
             keys.revert_budget = budget;
+        }
+        if let Some(entry) = stanza.entry("expect_reboot") {
+            keys.expect_reboot = self.boolean(entry).unwrap_or_default();
         }
         keys
     }

@@ -273,7 +273,7 @@ pub struct Rollout {
     pub keep_undo: Duration,
     /// `rollback:` speed.
     pub rollback: RollbackSpeed,
-    /// `confirm`, `guard_timeout`, `revert_budget`.
+    /// `confirm`, `guard_timeout`, `revert_budget`, `expect_reboot`.
     pub guard: GuardKeys,
     /// Probes.
     pub probes: Vec<Probe>,

@@ -38,11 +38,12 @@ const KEYWORDS: Keywords = Keywords {
         "confirm",
         "guard_timeout",
         "revert_budget",
+        "expect_reboot",
         "accept_irreversible",
         "probes",
         "triggers",
     ],
-    unbuilt: &[("expect_reboot", ""), ("windows", "use a task that fails outside the window"), ("on_drift", "")],
+    unbuilt: &[("windows", "use a task that fails outside the window"), ("on_drift", "")],
 };
 
 const ROLLBACK_SPEED: Keywords =

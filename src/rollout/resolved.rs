@@ -262,10 +262,15 @@ fn guarded(rollout: &Rollout, resolved: &Resolved) -> String {
         }
     };
     let last = guard.last_deadline(armed, resolved.max_unavailable);
+    let reboot = if guard.expect_reboot {
+        format!(" A host that reboots waits for {} more before it puts itself back, once.", span(guard.timeout))
+    } else {
+        String::new()
+    };
     format!(
         "Guard: a changed host puts itself back {} after it last heard of the controller, unless it was confirmed over a \
-         new connection {when}; without a controller the last one begins within {} and takes at most {}. A host without \
-         systemd has the weak form, which no reboot survives.",
+         new connection {when}; without a controller the last one begins within {} and takes at most {}.{reboot} A host \
+         without systemd has the weak form, which no reboot survives.",
         span(guard.timeout),
         span(last),
         span(guard.revert_budget)

@@ -6,6 +6,7 @@ use crate::support::{
     agent::{Agent, NONCE, TXN},
     assert_as_before,
 };
+use rollgate::journal::HostState;
 use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, GuardCause, GuardForm, GuardState};
 use serde_json::json;
 use std::time::Duration;
@@ -106,6 +107,43 @@ fn row_5_a_host_that_loses_power_comes_back_as_it_was_before_docker_starts() {
     assert!(!is_changed(&lab, "h1"));
     lab.wait_healthy("h1");
     assert_as_before("h1", &before, &lab.state("h1"));
+}
+
+/// A change in whose middle the host loses its power: `gate` is there once it is up again.
+const REBOOTED: &str = "\
+- name: Across a reboot
+  hosts: all
+  become: true
+  gather_facts: false
+  rollout: { batches: [1], expect_reboot: true, guard_timeout: 60s, min_healthy_time: 0s }
+  tasks:
+    - copy: { dest: /etc/rollgate-first, content: \"1\\n\" }
+    - name: Lose power
+      command: sleep 600
+      accept_irreversible: true
+      ignore_unreachable: true
+    - wait_for: { path: \"{{ gate }}\", timeout: 240 }
+      delegate_to: localhost
+      become: false
+    - copy: { dest: /etc/rollgate-second, content: \"2\\n\" }
+";
+
+#[test]
+fn row_5_a_reboot_that_belongs_to_the_change_is_no_reason_to_put_the_host_back() {
+    let Some(lab) = Lab::with("expect-reboot", &["h1"]) else { return };
+    let (playbook, gate) = (lab.scratch().join("reboot.yml"), lab.scratch().join("gate"));
+    fs_err::write(&playbook, REBOOTED).unwrap();
+    let place = format!("gate={}", gate.display());
+    let mut run = lab.start("run", &[playbook.to_str().unwrap(), "-e", &place]);
+    run.until_task("h1", "Lose power");
+    lab.power_cut("h1");
+    fs_err::write(&gate, "").unwrap();
+    let run = run.end().expect_code(0);
+    run.expect_states(&[("h1", HostState::Changed)]);
+    assert_eq!(lab.ssh("h1", "cat /etc/rollgate-first /etc/rollgate-second"), "1\n2\n", "{}", run.account());
+    let path = lab.agent_path("h1");
+    let states: Vec<_> = lab.settled_guards("h1", &path).into_iter().map(|guard| guard.state).collect();
+    assert_eq!(states, [GuardState::Confirmed], "{}", run.account());
 }
 
 #[test]
