@@ -151,8 +151,12 @@ mod tests {
         fs_err::write(sandbox.log(), &text[..end]).unwrap();
     }
 
+    fn cases() -> u32 {
+        if std::env::var("ROLLGATE_FULL").is_ok_and(|full| full == "1") { 2000 } else { 48 }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn what_is_applied_and_reverted_is_as_before(tree in tree(), acts in acts()) {
