@@ -69,9 +69,11 @@ impl Shift<'_> {
         let (scan, gone) = match journal.under_way() {
             None => {
                 let scan = scan.map_or_else(|| self.look(direction), Ok)?;
-                scan.admit(direction, journal.last_done() != Some(direction))?;
+                // Done this way already, and asked for again: what was there when it was begun still counts.
+                let fresh = journal.last_done() != Some(direction);
+                scan.admit(direction, fresh)?;
                 self.watch.before_change()?;
-                journal.turn(direction, self.mapping, Some(scan.manifest))?;
+                journal.turn(direction, self.mapping, fresh.then_some(scan.manifest))?;
                 (scan, Vec::new())
             }
             Some(_) => {

@@ -1,6 +1,7 @@
 //! A migrated data root, taken back with what was written into it meanwhile.
 
 use super::UndoError;
+use super::object::Outcome;
 use super::unit::{systemctl, unit_state};
 use crate::fault::Changes;
 use crate::migrate::docker::{Migration, Stage, wait_until_idle};
@@ -43,10 +44,10 @@ pub(super) fn data_root_state(record: &Path) -> Result<DataRootState, UndoError>
     })
 }
 
-/// Takes a data root back. Its engine is stopped first; what restarts it is restored after. True if anything was done.
-pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> Result<bool, UndoError> {
+/// Takes a data root back. Its engine is stopped first; what restarts it is restored after.
+pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> Result<Outcome, UndoError> {
     let mut migration = Migration::open(record).map_err(failed)?;
-    let Some(root) = migration.to_be_taken_back() else { return Ok(false) };
+    let Some(root) = migration.to_be_taken_back() else { return Ok(Outcome::Already) };
     for unit in migration.units() {
         if unit_state(&unit, control)?.runs() {
             systemctl(&["stop", "--", &unit], control)?;
@@ -55,8 +56,8 @@ pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> R
     wait_until_idle(&root, control).map_err(failed)?;
     migration.out_of_range(&Quiet(Changes::of(state_dir))).map_err(failed)?;
     match migration.difference(&Quiet(Changes::default())).map_err(failed)? {
-        Some(what) => Err(UndoError::Other(format!("{} is back, but {what}", root.display()))),
-        None => Ok(true),
+        Some(what) => Ok(Outcome::Differs(what)),
+        None => Ok(Outcome::Restored("")),
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Outcome {
     Restored(&'static str),
     /// A directory that we made holds things that are not ours.
     NotEmpty,
+    /// It is back, but not all of it is as it was.
+    Differs(String),
     /// It is neither as we left it nor as it was: kept, and what we would have put there is beside the record.
     Drifted {
         /// Where ours is, if there were bytes to put back.
@@ -68,7 +70,7 @@ impl Place<'_> {
             (Object::Unit(_), State::Unit(_)) => Ok(Outcome::Already),
             (Object::DataRoot { .. }, State::DataRoot(DataRootState::Remapped)) => Ok(Outcome::Already),
             (Object::DataRoot { record, .. }, State::DataRoot(_)) => {
-                changed(data_root::take_back(&path_of(record), self.state_dir, self.control)?)
+                data_root::take_back(&path_of(record), self.state_dir, self.control)
             }
             (object, _) => Err(UndoError::Other(format!("the record of {object} holds a state of another kind"))),
         }

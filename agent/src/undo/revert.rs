@@ -141,6 +141,10 @@ impl Reverting<'_> {
                     self.report.drifted.push(before.object.to_string());
                     self.done(part, seq, format!("keep {}: it is not empty", before.object), false)?;
                 }
+                Ok(Outcome::Differs(how)) => {
+                    self.report.drifted.push(format!("{}: {how}", before.object));
+                    self.done(part, seq, format!("{what}, but {how}"), true)?;
+                }
                 Ok(Outcome::Drifted { ours }) => {
                     self.report.drifted.push(before.object.to_string());
                     let ours = ours.map(|ours| format!("; what was there before is in {}", ours.display()));

@@ -103,11 +103,11 @@ impl Survey {
 
     fn judge_root(&mut self, base: &Base, remapped: &Path) -> Result<(), MigrateError> {
         for name in MOVED {
-            let (old, new) = (Path::new(name), remapped.join(name));
-            if kind(base, old)?.is_some() && kind(base, &new)?.is_some() {
+            let path = remapped.join(name);
+            if kind(base, &path)?.is_some() {
                 self.refused.push(format!(
                     "{} is there already: a remapped engine has run on this host, and its data is in the way",
-                    base.full(&new).display()
+                    base.full(&path).display()
                 ));
             }
         }
