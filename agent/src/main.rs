@@ -1,5 +1,6 @@
-//! `rollgate-agent --stdio` serves one channel; `rollgate-agent guard` is the guard, and what root may ask of it on the
-//! host; `rollgate-agent version` says which agent this is; `--digest` says the SHA-256 of its own file.
+//! `rollgate-agent --stdio` serves one channel, with `--install PLACE SHA256` when it has taken its place; `rollgate-agent
+//! guard` is the guard, and what root may ask of it on the host; `rollgate-agent version` says which agent this is;
+//! `--digest` says the SHA-256 of its own file.
 
 mod guard_command;
 

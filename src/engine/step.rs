@@ -51,16 +51,6 @@ pub(crate) enum Work {
     Local(Outcome),
 }
 
-impl Work {
-    /// The task's `undo:`; none of what is no module.
-    pub(crate) fn undo(&self) -> Option<&UndoTasks> {
-        match self {
-            Self::Module { undo, .. } => Some(undo),
-            Self::Raw(_) | Self::Facts | Self::Local(_) => None,
-        }
-    }
-}
-
 /// A step ready to be asked for.
 pub(crate) struct StepPlan {
     pub(crate) info: StepInfo,
@@ -86,8 +76,8 @@ pub(crate) struct Ran {
     /// Nothing had been touched before it, and the host recorded nothing: if `changed_when` says that nothing changed,
     /// the host is as untouched as it was.
     pub(crate) untouched_but_for_it: bool,
-    /// The host refused it: nothing was done.
-    pub(crate) refused: bool,
+    /// What the host records of it, where `undo:` tasks follow that need what it registers.
+    pub(crate) undo_follows: Option<Step>,
 }
 
 /// What a step came to.
@@ -111,7 +101,7 @@ impl Unit {
                 let why = format!("No undo record could be opened, so nothing was done: {why}.");
                 let id = self.next_step();
                 self.announce(&id, plan.info);
-                return ran(id, Outcome::failed(why), 0, true);
+                return ran(id, Outcome::failed(why), 0, None);
             }
         };
         // `raw` needs no agent: it is for hosts where none can run.
@@ -130,6 +120,8 @@ impl Unit {
         }
         let began = Instant::now();
         let step = step.map(|step| Step { seq: id.seq, ..step });
+        let follows = matches!(&plan.work, Work::Module { undo, .. } if undo.later);
+        let undo_follows = step.clone().filter(|_| follows);
         let mutating = plan.info.mutating && !plan.delegated && !self.play.check;
         let before = self.touched.fetch_or(mutating, Ordering::AcqRel);
         match self.work(plan, step).await {
@@ -140,17 +132,17 @@ impl Unit {
                 let TaskReport { diff, warnings, recorded, .. } = *report;
                 let untouched_but_for_it = !before && !recorded;
                 let took_ms = took(began);
-                let ran = Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it, refused: false };
+                let ran = Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it, undo_follows };
                 StepRun::Ran(Box::new(ran))
             }
             Done::Outcome(outcome) => {
                 let touched = mutating && (outcome.changed != Some(false) || outcome.failed.is_some());
                 self.touched.store(before || touched, Ordering::Release);
-                ran(id, outcome, took(began), false)
+                ran(id, outcome, took(began), undo_follows)
             }
             Done::Refused(why) => {
                 self.touched.store(before, Ordering::Release);
-                ran(id, Outcome::failed(why), took(began), true)
+                ran(id, Outcome::failed(why), took(began), None)
             }
             Done::Cut(why) => {
                 self.result(&id, StepStatus::Failed, Some(why), took(began));
@@ -299,9 +291,9 @@ enum Done {
     Lost(HostError),
 }
 
-fn ran(id: StepId, outcome: Outcome, took_ms: u64, refused: bool) -> StepRun {
+fn ran(id: StepId, outcome: Outcome, took_ms: u64, undo_follows: Option<Step>) -> StepRun {
     let (diff, warnings) = (Vec::new(), Vec::new());
-    StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it: false, refused }))
+    StepRun::Ran(Box::new(Ran { id, outcome, diff, warnings, took_ms, untouched_but_for_it: false, undo_follows }))
 }
 
 fn took(began: Instant) -> u64 {

@@ -8,7 +8,6 @@ use super::{
     step::StepRun,
     stop::Level,
     task_end::TaskEnd,
-    undo_tasks::Later,
     unit::Unit,
     values::{all, known, number, said, shown, text},
 };
@@ -192,7 +191,6 @@ impl Unit {
                 Ok(Rendered::Unknown { because }) => return self.not_known(task, scope, handler, because),
                 Err(why) => return self.broken(task, scope, label, handler, why),
             };
-            let later = Later::of(&plan);
             let ran = match self.step(plan).await {
                 StepRun::Ran(ran) => *ran,
                 StepRun::Unreachable(why) => return ItemRun::Unreachable(why),
@@ -205,8 +203,8 @@ impl Unit {
             if ran.untouched_but_for_it && outcome.failed.is_none() && outcome.changed == Some(false) {
                 self.touched.store(false, Ordering::Release);
             }
-            if let Some(later) = later.filter(|_| !ran.refused)
-                && let Err(why) = self.add_undo_tasks(task, scope, &ran.id, &outcome, later).await
+            if let Some(step) = ran.undo_follows
+                && let Err(why) = self.add_undo_tasks(task, scope, &outcome, step).await
             {
                 outcome.failed = Some(match outcome.failed.take() {
                     Some(failed) => format!("{failed}; and {why}"),

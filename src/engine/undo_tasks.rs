@@ -4,14 +4,11 @@
 use super::{
     calls::{self, CallPlan},
     result::Outcome,
-    step::StepPlan,
     task_run::variable,
     txn::{bundle, bundle_task, not_prepared},
     unit::{Unit, explained},
 };
 use crate::{
-    host::RunAs,
-    journal::StepId,
     playbook::Task,
     template::Rendered,
     vars::{Scope, Variable},
@@ -59,26 +56,6 @@ pub(crate) fn scope_before(step: &Task, scope: &Scope, undo: &Task) -> Scope {
     }
 }
 
-/// What has to be added when a step has run.
-pub(crate) struct Later {
-    run_as: RunAs,
-    notify: Vec<String>,
-    handler: Option<(usize, String)>,
-    name: String,
-}
-
-impl Later {
-    /// None where everything was known before.
-    pub(crate) fn of(plan: &StepPlan) -> Option<Self> {
-        plan.work.undo().filter(|undo| undo.later && plan.info.mutating && !plan.delegated).map(|_| Self {
-            run_as: plan.run_as.clone(),
-            notify: plan.notify.clone(),
-            handler: plan.handler.clone(),
-            name: plan.info.task.clone(),
-        })
-    }
-}
-
 impl Unit {
     /// Gives the host all `undo:` tasks of a step that has run. One that changed nothing needs none.
     ///
@@ -88,9 +65,8 @@ impl Unit {
         &self,
         task: &Task,
         scope: &Scope,
-        id: &StepId,
         outcome: &Outcome,
-        later: Later,
+        step: Step,
     ) -> Result<(), String> {
         let Some(name) = &task.register else { return Ok(()) };
         if outcome.changed == Some(false) && outcome.failed.is_none() {
@@ -99,19 +75,10 @@ impl Unit {
         let failed = |why: String| format!("what undoes it could not be recorded: {why}");
         let result = variable(outcome);
         let undo = bundle(&task.undo, |undo| scope.task(undo).with(name, result.clone())).map_err(failed)?;
-        let txn = self.txns.iter().find(|txn| txn.run_as == later.run_as);
-        let txn = txn.ok_or_else(|| failed("it has no transaction".to_owned()))?;
-        let step = Step {
-            txn: txn.id.clone(),
-            seq: id.seq,
-            name: later.name,
-            handler: later.handler,
-            notify: later.notify,
-            undo,
-            generation: txn.generation,
-        };
-        let plan = CallPlan::whole(&later.run_as, LIMIT);
-        let added = calls::call(&self.run.desk, self.host.as_ref(), Call::UndoTasks(step), plan).await;
+        let txn = self.txns.iter().find(|txn| txn.id == step.txn);
+        let run_as = &txn.ok_or_else(|| failed("its transaction is gone".to_owned()))?.run_as;
+        let call = Call::UndoTasks(Step { undo, ..step });
+        let added = calls::call(&self.run.desk, self.host.as_ref(), call, CallPlan::whole(run_as, LIMIT)).await;
         added.map(drop).map_err(|error| failed(explained(&error)))
     }
 }

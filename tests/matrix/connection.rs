@@ -67,9 +67,7 @@ fn row_20_a_connection_cut_between_steps_is_made_again_once_and_nothing_is_repea
         return;
     }
     let fleet = Fleet::new(&playbook(0));
-    let proxy = Proxy::start(fleet.sshd.port());
-    fleet.vary("h2", &format!("ansible_port={}", proxy.port()));
-    fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), fleet.sshd.host_key()));
+    let proxy = Proxy::on_the_way_to(&fleet, "h2");
     let before = fleet.trees();
     let going = fleet.start(&format!("{} --known-hosts known", run(&fleet, false)));
     until_between(&fleet, &HOSTS);
@@ -94,9 +92,7 @@ fn row_20_a_step_that_a_cut_connection_leaves_behind_is_not_sent_again() {
         return;
     }
     let fleet = Fleet::new(&playbook(0));
-    let proxy = Proxy::start(fleet.sshd.port());
-    fleet.vary("h2", &format!("ansible_port={}", proxy.port()));
-    fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), fleet.sshd.host_key()));
+    let proxy = Proxy::on_the_way_to(&fleet, "h2");
     let before = fleet.trees();
     fleet.open_the_gate();
     let going = fleet.start(&format!("{} --known-hosts known", run(&fleet, true)));

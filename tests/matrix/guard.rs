@@ -39,9 +39,7 @@ fn cuttable(settle: &str) -> (Fleet, Proxy, String) {
     let playbook = PLAYBOOK.replace("SETTLE", settle);
     let playbook = if settle == "0s" { without_probe(&playbook) } else { playbook };
     let fleet = Fleet::new(&playbook);
-    let proxy = Proxy::start(fleet.sshd.port());
-    fleet.vary("h2", &format!("ansible_port={}", proxy.port()));
-    fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), fleet.sshd.host_key()));
+    let proxy = Proxy::on_the_way_to(&fleet, "h2");
     let run = format!("{} --known-hosts known -e listens={}", fleet.run(), fleet.sshd.port());
     (fleet, proxy, run)
 }

@@ -1,5 +1,6 @@
 //! A connection that a test can cut: a port that passes on all that comes to it.
 
+use crate::fleet::Fleet;
 use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
@@ -17,6 +18,14 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
+    /// One on the way to a host of a fleet, whose key the file `known` has.
+    pub(crate) fn on_the_way_to(fleet: &Fleet, host: &str) -> Self {
+        let proxy = Self::start(fleet.sshd.port());
+        fleet.vary(host, &format!("ansible_port={}", proxy.port()));
+        fleet.place.file("known", &format!("[127.0.0.1]:{} {}\n", proxy.port(), fleet.sshd.host_key()));
+        proxy
+    }
+
     pub(crate) fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
