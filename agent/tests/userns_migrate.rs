@@ -18,7 +18,9 @@ mod tests {
     use rollgate_agent::serve::Control;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
+    use std::io::{BufRead, BufReader};
     use std::path::{Path, PathBuf};
+    use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     const INNER: &str = "231072.300000";
@@ -180,6 +182,64 @@ mod tests {
             let call = crate::support::module("userns_migrate", params);
             assert!(rollgate_agent::modules::build(&call).is_err(), "{key}");
         }
+    }
+
+    /// The system calls of one migration, in their order, as strace writes them; none where it may not or is not there.
+    fn recorded(host: &mut Host) -> Option<Vec<String>> {
+        let (mut channel, call) = (host.channel(), host.next(host.params()));
+        let account = host.disk.path().join("calls");
+        let calls = "trace=write,fsync,fdatasync,syncfs,renameat,renameat2,fchownat,chmod,fchmodat,setxattr";
+        let mut strace = Command::new("strace")
+            .args(["-f", "-y", "-s", "300", "-e", calls, "-o"])
+            .arg(&account)
+            .args(["-p", &channel.child.id().to_string()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
+        let attached = said.next().is_some_and(|line| line.unwrap().contains(" attached"));
+        assert!(matches!(channel.call(call).unwrap(), Answer::Task(report) if report.failed.is_none()));
+        channel.close();
+        strace.wait().unwrap();
+        attached.then(|| fs_err::read_to_string(account).unwrap().lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn what_is_written_is_on_disk_before_it_is_built_on() {
+        let Some(mut host) = Host::new(20) else { return };
+        let Some(calls) = recorded(&mut host) else {
+            eprintln!("skipped: no strace");
+            return;
+        };
+        // The position of the first call from one on that has all of these in it.
+        let find = |from: usize, words: &[&str]| {
+            let found = calls.iter().skip(from).position(|call| words.iter().all(|word| call.contains(word)));
+            from + found.unwrap_or_else(|| panic!("no {words:?} after call {from} of:\n{}", calls.join("\n")))
+        };
+        let last =
+            |words: &[&str]| calls.iter().rposition(|call| words.iter().all(|word| call.contains(word))).unwrap();
+        // What is decided, before anything else.
+        let plan = find(0, &["write(", "/migration>", "into"]);
+        let decided = find(plan, &["fdatasync(", "/migration>"]);
+        assert!(decided < find(0, &["fchownat("]) && decided < find(0, &["renameat", "config.v2.json"]));
+        // A file: its bytes, its name, its directory.
+        let written = find(decided, &["write(", ".rollgate-", "State"]);
+        let synced = find(written, &["sync(", ".rollgate-"]);
+        let renamed = find(synced, &["renameat", "config.v2.json"]);
+        find(renamed, &["fsync(", "/containers/"]);
+        // What a change of owner takes away, before it is taken.
+        let special = find(0, &["write(", "/shift>", "specials"]);
+        let noted = find(special, &["fdatasync(", "/shift>"]);
+        assert!(noted < find(0, &["chmod", "047"]) && noted < find(0, &["setxattr(", "security.capability"]));
+        // Owners, before it is said that they are shifted; that, before names; names, before it is said to be done.
+        let all = find(last(&["fchownat(", "AT_EMPTY_PATH"]), &["syncfs("]);
+        let shifted = find(all, &["write(", "/shift>", "shifted"]);
+        let said = find(shifted, &["fdatasync(", "/shift>"]);
+        let renaming = find(said, &["write(", "/migration>", "renaming"]);
+        let first = find(find(renaming, &["fdatasync(", "/migration>"]), &["renameat2(", "\"containers\""]);
+        let settled = find(find(first, &["renameat2(", "\"volumes\""]), &["fsync(", INNER]);
+        find(settled, &["write(", "/migration>", "done"]);
+        assert!(find(0, &["renameat2(", "\"containers\""]) == first);
     }
 
     /// Counts changes.
