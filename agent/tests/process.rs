@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod tests {
-    use rollgate_agent::protocol::Stream;
+    use rollgate_agent::protocol::{Progress, Stream};
     use rollgate_agent::serve::{CAPTURE_CAP, Control, Process, RunError};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
@@ -38,7 +38,11 @@ mod tests {
     fn output_is_streamed_as_it_comes() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&seen);
-        let output = move |stream: Stream, bytes: &[u8]| sink.lock().unwrap().push((stream, bytes.to_vec()));
+        let output = move |progress| {
+            if let Progress::Output { stream, data } = progress {
+                sink.lock().unwrap().push((stream, data));
+            }
+        };
         let control = Control::new(None, Some(Arc::new(output)));
         Process::new(["sh", "-c", "echo out; echo err >&2"], &control).streamed(&control).run().unwrap();
         let seen = seen.lock().unwrap();

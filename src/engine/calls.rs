@@ -2,9 +2,9 @@
 
 use super::{dispatcher::Desk, stop::Level};
 use crate::host::{Host, HostError, Request, RunAs};
-use rollgate_agent::protocol::{Answer, Call, Welcome};
+use rollgate_agent::protocol::{Answer, Call, Progress, Welcome};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::{sync::mpsc::Sender, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Over a call's own deadline, which the host keeps itself: nothing waits longer, whatever the transport does.
@@ -17,6 +17,7 @@ const CANCEL: Duration = Duration::from_secs(15);
 const OPEN: Duration = Duration::from_secs(120);
 
 /// How a call is done.
+#[derive(Clone)]
 pub(crate) struct CallPlan {
     /// Whom the agent runs as.
     pub(crate) run_as: RunAs,
@@ -26,12 +27,14 @@ pub(crate) struct CallPlan {
     pub(crate) grace: Option<Duration>,
     /// Ends the call when what it is for is over.
     pub(crate) cancel: CancellationToken,
+    /// Where output and progress go.
+    pub(crate) progress: Option<Sender<Progress>>,
 }
 
 impl CallPlan {
     /// A call that nothing cuts but its deadline.
     pub(crate) fn whole(run_as: &RunAs, deadline: Duration) -> Self {
-        Self { run_as: run_as.clone(), deadline, grace: None, cancel: CancellationToken::new() }
+        Self { run_as: run_as.clone(), deadline, grace: None, cancel: CancellationToken::new(), progress: None }
     }
 
     /// A call that may go on for so long after an abort.
@@ -53,9 +56,9 @@ pub(crate) async fn grace_over(desk: &Desk, grace: Duration) {
 
 /// Does a call. After an abort it has its grace, then its process group is ended, and then it has failed.
 pub(crate) async fn call(desk: &Desk, host: &dyn Host, call: Call, plan: CallPlan) -> Result<Answer, HostError> {
-    let CallPlan { run_as, deadline, grace, cancel } = plan;
+    let CallPlan { run_as, deadline, grace, cancel, progress } = plan;
     let ended = CancellationToken::new();
-    let request = Request { call, run_as, deadline, cancel: ended.clone(), progress: None };
+    let request = Request { call, run_as, deadline, cancel: ended.clone(), progress };
     let whole = deadline + SLACK;
     let work = timeout(whole, host.call(request));
     tokio::pin!(work);

@@ -12,18 +12,18 @@ use super::{
 use crate::{
     clock::millis,
     fault,
-    host::{HostError, RunAs},
+    host::{Host, HostError, RunAs},
     journal::{EventKind, StepId, StepInfo, StepStatus},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use rollgate_agent::{
     modules::{UndoClass, spec},
-    protocol::{AgentErrorKind, Answer, Call, Change, Diff, Mode, ModuleCall, Step, TaskCall, TaskReport},
+    protocol::{AgentErrorKind, Answer, Call, Change, Diff, Mode, ModuleCall, Progress, Step, TaskCall, TaskReport},
 };
 use serde_json::{Map, Value};
 use sha2::Sha256;
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 /// Why a step was ended before it was done.
 const CUT: &str = "It was ended: the run is aborted and its grace is over.";
@@ -124,7 +124,7 @@ impl Unit {
         let undo_follows = step.clone().filter(|_| follows);
         let mutating = plan.info.mutating && !plan.delegated && !self.play.check;
         let before = self.touched.fetch_or(mutating, Ordering::AcqRel);
-        match self.work(plan, step).await {
+        match self.work(&id, plan, step).await {
             Done::Report(module, report) => {
                 let touched = mutating && may_have_changed(&module, &report);
                 self.touched.store(before || touched, Ordering::Release);
@@ -182,7 +182,7 @@ impl Unit {
         }))
     }
 
-    async fn work(&mut self, plan: StepPlan, step: Option<Step>) -> Done {
+    async fn work(&mut self, id: &StepId, plan: StepPlan, step: Option<Step>) -> Done {
         let host = if plan.delegated { self.run.localhost() } else { self.host.clone() };
         let limit = plan.timeout.map_or(self.run.options.step_limit, |timeout| timeout + Duration::from_secs(10));
         let stopped = || self.run.desk.stopped().level >= super::stop::Level::Abort;
@@ -215,12 +215,9 @@ impl Unit {
                 (Call::Task(task), module, critical)
             }
         };
-        let send = |call| {
-            let how = CallPlan::whole(&run_as, limit);
-            let how = if critical { how } else { how.cut_after(self.play.abort_grace()) };
-            calls::call(&self.run.desk, host.as_ref(), call, how)
-        };
-        match fault::step(call, send).await {
+        let how = CallPlan::whole(&run_as, limit);
+        let how = if critical { how } else { how.cut_after(self.play.abort_grace()) };
+        match self.telling(id, host.as_ref(), call, how).await {
             Ok(Answer::Task(report)) => Done::Report(module, report),
             Ok(Answer::Facts(facts)) => {
                 self.run.world.gathered(&self.name, &facts);
@@ -243,6 +240,26 @@ impl Unit {
                 | AgentErrorKind::GuardLost => Done::Refused(error.message),
             },
             Err(error) => Done::Lost(error),
+        }
+    }
+
+    /// Does the call of a step, and tells how far it comes.
+    async fn telling(&self, id: &StepId, host: &dyn Host, call: Call, how: CallPlan) -> Result<Answer, HostError> {
+        let (sender, mut news) = mpsc::channel(4);
+        let how = CallPlan { progress: Some(sender), ..how };
+        let send = |call| calls::call(&self.run.desk, host, call, how.clone());
+        let tell = async {
+            while let Some(news) = news.recv().await {
+                if let Progress::Work(work) = news {
+                    self.run.desk.emit(EventKind::StepProgress { id: id.clone(), work });
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            answer = fault::step(call, send) => answer,
+            answer = tell => answer,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     host::Target,
     rollout::verdict::{Evidence, Verdict},
 };
-use rollgate_agent::protocol::{Diff, GuardCause, GuardForm, RevertedStep, TxnStanding, WouldUndo};
+use rollgate_agent::protocol::{Diff, GuardCause, GuardForm, RevertedStep, TxnStanding, WorkProgress, WouldUndo};
 use serde::{Deserialize, Serialize};
 
 /// The version of the event format.
@@ -412,6 +412,15 @@ pub enum EventKind {
         play: usize,
         /// In order.
         tasks: Vec<String>,
+    },
+    /// How far a step under way has come. May be left out when the controller is busy.
+    StepProgress {
+        /// Which step.
+        #[serde(flatten)]
+        id: StepId,
+        /// How far.
+        #[serde(flatten)]
+        work: WorkProgress,
     },
     /// A kind that this version does not know; kept so that an older reader goes on.
     #[serde(other)]

@@ -13,7 +13,7 @@ use crate::{
     rollout::{count, span, verdict::Verdict},
 };
 use rollgate_agent::protocol::{Diff, GuardCause, GuardForm, Prospect, TxnStanding, WouldUndo};
-use std::{fmt::Write, time::Duration};
+use std::{collections::HashMap, fmt::Write, time::Duration};
 
 /// What to show.
 #[derive(Debug, Clone)]
@@ -32,12 +32,17 @@ pub struct LineOptions {
 pub struct Lines {
     options: LineOptions,
     view: RunView,
+    /// When it was last said how far the step of a host has come.
+    told: HashMap<String, u64>,
 }
+
+/// How often that is said, in milliseconds.
+const TOLD_EVERY: u64 = 60_000;
 
 impl Lines {
     /// Lines of a run from its first event.
     pub fn new(options: LineOptions) -> Self {
-        Self { options, view: RunView::default() }
+        Self { options, view: RunView::default(), told: HashMap::new() }
     }
 
     /// The view so far.
@@ -50,7 +55,21 @@ impl Lines {
         // What a step is, and what a probe said before, is known only before the event is folded in.
         let text = self.before(event);
         self.view.apply(event);
-        text + &self.after(event)
+        text + &self.progress(event) + &self.after(event)
+    }
+
+    /// How far a step has come that takes minutes.
+    fn progress(&mut self, event: &Event) -> String {
+        let EventKind::StepProgress { id, work } = &event.kind else { return String::new() };
+        let current = self.view.hosts.get(&id.host).and_then(|host| host.current.as_ref());
+        let Some((_, _, info, since)) = current else { return String::new() };
+        let last = self.told.get(&id.host).copied().unwrap_or_default().max(*since);
+        if event.elapsed_ms.saturating_sub(last) < TOLD_EVERY {
+            return String::new();
+        }
+        self.told.insert(id.host.clone(), event.elapsed_ms);
+        let (host, task) = (one_line(&id.host), one_line(&info.task));
+        format!("{}\n", self.paint(Style::Dim, &format!("going on: [{host}] {task}: {}", words::progress(work))))
     }
 
     fn paint(&self, style: Style, text: &str) -> String {

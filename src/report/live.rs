@@ -125,7 +125,10 @@ fn below(view: &RunView, now_ms: u64) -> Vec<String> {
     for name in &view.order {
         let Some(host) = view.hosts.get(name) else { continue };
         let (what, since) = match (&host.current, host.state, host.timeline.last()) {
-            (Some((_, _, info, since)), ..) => (one_line(&info.task), *since),
+            (Some((_, _, info, since)), ..) => {
+                let far = host.progress.as_ref().map(|work| format!(": {}", words::progress(work)));
+                (format!("{}{}", one_line(&info.task), far.unwrap_or_default()), *since)
+            }
             (None, HostState::Verifying | HostState::RollingBack, Some((since, state))) => {
                 (words::state(*state).to_owned(), *since)
             }

@@ -5,6 +5,8 @@ use crate::{
     journal::{HostState, StopCause},
     rollout::count,
 };
+use rollgate_agent::protocol::WorkProgress;
+use std::fmt::Write;
 
 /// A host's state in words.
 pub fn state(state: HostState) -> &'static str {
@@ -182,5 +184,64 @@ pub fn took(ms: u64) -> String {
         10..120 => format!("{seconds} s"),
         120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// `shifting 120000 of 300000 files, 410000 a second, 0.4 s left`.
+pub fn progress(work: &WorkProgress) -> String {
+    let second = |done: u64| u128::from(done) * 1000 / u128::from(work.took_ms.max(1));
+    let mut text = format!("{} {}", one_line(&work.doing), work.files);
+    if let Some(all) = work.all_files {
+        let _ = write!(text, " of {all}");
+    }
+    let _ = match work.all_bytes {
+        Some(all) => write!(
+            text,
+            " files, {} of {}, {} a second",
+            size(work.bytes.into()),
+            size(all.into()),
+            size(second(work.bytes))
+        ),
+        None => write!(text, " files, {} a second", second(work.files)),
+    };
+    if let Some(left) = work.left_ms {
+        let _ = write!(text, ", {} left", took(left));
+    }
+    text
+}
+
+/// `3.2 GiB`.
+fn size(bytes: u128) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{} KiB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{}.{} GiB", bytes >> 30, ((bytes & 0x3fff_ffff) * 10) >> 30),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_step_has_come_is_told_as_far_as_it_is_known() {
+        let looking = WorkProgress {
+            doing: "looking at".to_owned(),
+            files: 3000,
+            all_files: None,
+            bytes: 0,
+            all_bytes: None,
+            took_ms: 1500,
+            left_ms: None,
+        };
+        assert_eq!(progress(&looking), "looking at 3000 files, 2000 a second");
+        let shifting = WorkProgress { all_files: Some(9000), left_ms: Some(3000), ..looking.clone() };
+        assert_eq!(progress(&shifting), "looking at 3000 of 9000 files, 2000 a second, 3.0 s left");
+        let copying = WorkProgress { bytes: 3 << 29, all_bytes: Some(5 << 30), ..shifting };
+        assert_eq!(
+            progress(&copying),
+            "looking at 3000 of 9000 files, 1.5 GiB of 5.0 GiB, 1.0 GiB a second, 3.0 s left"
+        );
+        assert_eq!(progress(&WorkProgress { took_ms: 0, ..looking }), "looking at 3000 files, 3000000 a second");
     }
 }

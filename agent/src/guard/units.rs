@@ -107,7 +107,7 @@ fn boot(command: &str) -> String {
          [Service]\n\
          Type=oneshot\n\
          ExecStart={command} boot\n\
-         TimeoutStartSec=90\n\
+         TimeoutStartSec=30min\n\
          \n\
          [Install]\n\
          WantedBy=sysinit.target\n"

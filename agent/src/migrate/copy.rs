@@ -17,6 +17,9 @@ use std::sync::{Mutex, PoisonError};
 /// How much is read and written at once where the kernel does not copy.
 const CHUNK: usize = 1 << 20;
 
+/// How much the kernel is asked to copy at once: after so much it is told how far it has come, and can be stopped.
+const STRETCH: u64 = 64 << 20;
+
 /// How the bytes of files come to the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bytes {
@@ -42,6 +45,7 @@ struct Copier<'a> {
     /// The directory on the other side that was needed last.
     open: Option<(PathBuf, OwnedFd)>,
     unreported: u64,
+    unreported_bytes: u64,
 }
 
 /// Copies `starts` below `from` to the same names below `to`, where nothing of them may be. What is copied must be at rest.
@@ -50,7 +54,7 @@ struct Copier<'a> {
 /// [`MigrateError`]; a part is there then.
 pub fn copy(from: &Base, to: &Base, starts: &[PathBuf], bytes: Bytes, watch: &dyn Watch) -> Result<(), MigrateError> {
     let links = Mutex::new(Links::default());
-    let copier = || Copier { from, to, bytes, links: &links, watch, open: None, unreported: 0 };
+    let copier = || Copier { from, to, bytes, links: &links, watch, open: None, unreported: 0, unreported_bytes: 0 };
     walk(from, starts, (0..threads()).map(|_| copier()).collect())?;
     for (first, other) in links.into_inner().unwrap_or_else(PoisonError::into_inner).more {
         watch.before_change()?;
@@ -83,10 +87,10 @@ impl Visitor for Copier<'_> {
     fn visit(&mut self, found: &Found<'_>) -> Result<bool, MigrateError> {
         let stat = look(self.from, found)?;
         self.watch.before_change()?;
-        self.unreported += 1;
-        if self.unreported >= 1024 {
-            self.watch.seen(std::mem::take(&mut self.unreported));
+        if self.unreported >= 1024 || self.unreported_bytes >= STRETCH {
+            self.watch.seen(std::mem::take(&mut self.unreported), std::mem::take(&mut self.unreported_bytes));
         }
+        self.unreported += 1;
         let is = kind(&stat);
         if is == FileType::Directory {
             let dir = self.other_side(found)?;
@@ -97,12 +101,16 @@ impl Visitor for Copier<'_> {
             let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(first) = links.first.get(&stat.st_ino).cloned() {
                 links.more.push((first, found.path()));
+                self.unreported_bytes += disk(&stat);
                 return Ok(false);
             }
             links.first.insert(stat.st_ino, found.path());
         }
         match is {
-            FileType::RegularFile => self.file(found)?,
+            FileType::RegularFile => {
+                let told = self.file(found)?;
+                self.unreported_bytes += disk(&stat).saturating_sub(told);
+            }
             FileType::Symlink => self.link(found)?,
             _ => self.node(found, &stat)?,
         }
@@ -124,7 +132,8 @@ impl Copier<'_> {
         self.open.as_ref().map(|(_, dir)| dir).ok_or_else(lost)
     }
 
-    fn file(&mut self, found: &Found<'_>) -> Result<(), MigrateError> {
+    /// Copies a regular file. How many of its bytes have been told of already.
+    fn file(&mut self, found: &Found<'_>) -> Result<u64, MigrateError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let (from, bytes) = (self.from, self.bytes);
         let source =
@@ -141,15 +150,23 @@ impl Copier<'_> {
         let target = openat(dir, found.name, flags, Mode::RUSR | Mode::WUSR);
         let target = target.map_err(|error| self.failed("make", found, error))?;
         let length = u64::try_from(stat.st_size).unwrap_or_default();
-        match bytes {
-            Bytes::Copied => data(&source, &target, length).map_err(|error| self.failed("write", found, error)),
+        let told = match bytes {
+            Bytes::Copied => {
+                let bytes = Data { source: &source, target: &target, watch: self.watch };
+                bytes.copy(length).map_err(|error| match error {
+                    Cut::System(error) => self.failed("write", found, error),
+                    Cut::Stopped(error) => error,
+                })
+            }
             Bytes::Shared => {
-                ioctl_ficlone(&target, &source).map_err(|error| self.failed("share the bytes of", found, error))
+                let shared = ioctl_ficlone(&target, &source);
+                shared.map(|()| 0).map_err(|error| self.failed("share the bytes of", found, error))
             }
         }?;
         let inode = Inode::of(target, self.to, found.path());
         self.dress(&inode, found, &stat)?;
-        futimens(inode.descriptor(), &times(&stat)).map_err(|error| self.failed("set the time of", found, error))
+        futimens(inode.descriptor(), &times(&stat)).map_err(|error| self.failed("set the time of", found, error))?;
+        Ok(told)
     }
 
     fn link(&mut self, found: &Found<'_>) -> Result<(), MigrateError> {
@@ -201,58 +218,94 @@ fn times(stat: &Stat) -> Timestamps {
     }
 }
 
-/// Copies what is no hole.
-fn data(source: &OwnedFd, target: &OwnedFd, length: u64) -> Result<(), Errno> {
-    let mut at = 0;
-    while at < length {
-        let begin = match seek(source, SeekFrom::Data(at)) {
-            Ok(begin) => begin,
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => break,
-            // A file system that knows no holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-            Err(error) => return Err(error),
-        };
-        let end = seek(source, SeekFrom::Hole(begin)).unwrap_or(length).min(length);
-        range(source, target, begin, end)?;
-        at = end.max(begin + 1);
-    }
-    ftruncate(target, length)
+/// How much room a file takes.
+fn disk(stat: &Stat) -> u64 {
+    stat.st_blocks.cast_unsigned().saturating_mul(512)
 }
 
-fn range(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Result<(), Errno> {
-    let (mut from, mut to) = (begin, begin);
-    while from < end {
-        let left = usize::try_from(end - from).unwrap_or(usize::MAX).min(1 << 30);
-        match copy_file_range(source, Some(&mut from), target, Some(&mut to), left) {
-            Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
-                return by_hand(source, target, from, end);
+/// Why a file's bytes were not copied.
+enum Cut {
+    System(Errno),
+    Stopped(MigrateError),
+}
+
+impl From<Errno> for Cut {
+    fn from(error: Errno) -> Self {
+        Self::System(error)
+    }
+}
+
+/// The bytes of one file.
+struct Data<'a> {
+    source: &'a OwnedFd,
+    target: &'a OwnedFd,
+    watch: &'a dyn Watch,
+}
+
+impl Data<'_> {
+    /// Copies what is no hole. How many bytes have been told of.
+    fn copy(&self, length: u64) -> Result<u64, Cut> {
+        let (mut at, mut told) = (0, 0);
+        while at < length {
+            let begin = match seek(self.source, SeekFrom::Data(at)) {
+                Ok(begin) => begin,
+                // Nothing but a hole up to the end.
+                Err(Errno::NXIO) => break,
+                // A file system that knows no holes.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(error) => return Err(error.into()),
+            };
+            let end = seek(self.source, SeekFrom::Hole(begin)).unwrap_or(length).min(length);
+            let mut from = begin;
+            while end - from > STRETCH {
+                self.stretch(from, from + STRETCH)?;
+                from += STRETCH;
+                told += STRETCH;
+                self.watch.seen(0, STRETCH);
+                self.watch.go_on().map_err(Cut::Stopped)?;
             }
-            Err(error) => return Err(error),
+            self.stretch(from, end)?;
+            at = end.max(begin + 1);
         }
+        ftruncate(self.target, length)?;
+        Ok(told)
     }
-    Ok(())
-}
 
-/// Between file systems that older kernels do not copy between.
-fn by_hand(source: &OwnedFd, target: &OwnedFd, begin: u64, end: u64) -> Result<(), Errno> {
-    let mut buffer = vec![0; CHUNK];
-    let mut at = begin;
-    while at < end {
-        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK);
-        let read = rustix::io::pread(source, buffer.get_mut(..most).unwrap_or_default(), at)?;
-        if read == 0 {
-            return Ok(());
+    fn stretch(&self, begin: u64, end: u64) -> Result<(), Errno> {
+        let (mut from, mut to) = (begin, begin);
+        while from < end {
+            let left = usize::try_from(end - from).unwrap_or(usize::MAX);
+            match copy_file_range(self.source, Some(&mut from), self.target, Some(&mut to), left) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+                    return self.by_hand(from, end);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let mut written = 0;
-        while written < read {
-            written += rustix::io::pwrite(target, buffer.get(written..read).unwrap_or_default(), at + written as u64)?;
-        }
-        at += read as u64;
+        Ok(())
     }
-    Ok(())
+
+    /// Between file systems that older kernels do not copy between.
+    fn by_hand(&self, begin: u64, end: u64) -> Result<(), Errno> {
+        let mut buffer = vec![0; CHUNK];
+        let mut at = begin;
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK);
+            let read = rustix::io::pread(self.source, buffer.get_mut(..most).unwrap_or_default(), at)?;
+            if read == 0 {
+                return Ok(());
+            }
+            let mut written = 0;
+            while written < read {
+                let part = buffer.get(written..read).unwrap_or_default();
+                written += rustix::io::pwrite(self.target, part, at + written as u64)?;
+            }
+            at += read as u64;
+        }
+        Ok(())
+    }
 }
 
 struct Dresser<'a> {

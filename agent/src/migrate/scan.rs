@@ -200,7 +200,7 @@ impl Visitor for Scanner<'_> {
         self.scan.manifest.add(&self.record, stat.st_blocks.cast_unsigned().saturating_mul(512));
         self.unreported += 1;
         if self.unreported >= 1024 {
-            self.watch.seen(std::mem::take(&mut self.unreported));
+            self.watch.seen(std::mem::take(&mut self.unreported), 0);
             self.watch.go_on()?;
         }
         Ok(kind(&stat) == FileType::Directory)

@@ -51,6 +51,7 @@ impl Shift<'_> {
             )));
         }
         usable(self.base)?;
+        self.watch.begins("looking at", None, false);
         scan(self.base, self.starts, &self.mapping, direction, self.watch)
     }
 
@@ -94,6 +95,7 @@ impl Shift<'_> {
     }
 
     fn all(&self, journal: &mut Journal, hand: &Hand<'_>, scan: &Scan) -> Result<(), MigrateError> {
+        self.watch.begins("shifting", Some(&scan.manifest), false);
         let journal = Mutex::new(journal);
         let shifter = || Shifter { hand, scan, journal: &journal, batch: Vec::new(), unreported: 0 };
         walk(self.base, self.starts, (0..threads()).map(|_| shifter()).collect())?;
@@ -105,7 +107,8 @@ impl Shift<'_> {
     /// # Errors
     /// [`MigrateError`] if they cannot be looked at.
     pub fn difference(&self, journal: &Journal, direction: Direction) -> Result<Option<String>, MigrateError> {
-        let scan = self.look(direction)?;
+        self.watch.begins("comparing", journal.manifest().as_ref(), false);
+        let scan = scan(self.base, self.starts, &self.mapping, direction, self.watch)?;
         let now = scan.manifest;
         Ok(match journal.manifest() {
             _ if scan.left > 0 => Some(format!("{} inodes have not been shifted", scan.left)),
@@ -136,7 +139,7 @@ impl Visitor for Shifter<'_> {
         let stat = inode.stat()?;
         self.unreported += 1;
         if self.unreported >= 1024 {
-            self.hand.watch.seen(std::mem::take(&mut self.unreported));
+            self.hand.watch.seen(std::mem::take(&mut self.unreported), 0);
         }
         if is_whiteout(&stat) {
             return Ok(false);

@@ -1,6 +1,6 @@
 //! Who looks on while data is migrated.
 
-use super::MigrateError;
+use super::{Manifest, MigrateError};
 
 /// Told of what happens, and asked whether it may go on; by several threads.
 pub trait Watch: Sync {
@@ -20,9 +20,14 @@ pub trait Watch: Sync {
         self.go_on()
     }
 
-    /// So many more inodes have been looked at.
-    fn seen(&self, inodes: u64) {
-        let _ = inodes;
+    /// Something begins, in a word or two. `all`: what there is to do, where that is known; `bytes`: whether bytes are moved.
+    fn begins(&self, doing: &'static str, all: Option<&Manifest>, bytes: bool) {
+        let _ = (doing, all, bytes);
+    }
+
+    /// So many more inodes have been done, and so many bytes.
+    fn seen(&self, inodes: u64, bytes: u64) {
+        let _ = (inodes, bytes);
     }
 }
 

@@ -341,6 +341,30 @@ pub enum Progress {
         /// What is counted.
         unit: String,
     },
+    /// How far work on many files has come.
+    Work(WorkProgress),
+}
+
+/// How far work on many files has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkProgress {
+    /// What is done now, in a word or two: `shifting`.
+    pub doing: String,
+    /// Files (names of any type) done.
+    pub files: u64,
+    /// How many there are, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_files: Option<u64>,
+    /// Bytes done; 0 where none are moved.
+    pub bytes: u64,
+    /// How many there are, where any are moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_bytes: Option<u64>,
+    /// How long it has taken so far, in milliseconds.
+    pub took_ms: u64,
+    /// How long it will take still, in milliseconds, if it goes on like that; where it is known how much there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
 }
 
 /// A process's output stream.

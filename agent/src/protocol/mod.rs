@@ -12,6 +12,7 @@ pub use guard::{GuardArm, GuardCause, GuardFired, GuardForm, GuardReport, GuardS
 pub use message::{
     AgentError, AgentErrorKind, Answer, BlobPart, BundledTask, Call, Change, Check, Diff, FromAgent, Hello, Mode,
     ModuleCall, PROTOCOL_VERSION, Progress, Step, Stream, TaskCall, TaskReport, ToAgent, TxnOpen, Welcome,
+    WorkProgress,
 };
 pub use preview::{Prospect, RevertPreview, TxnStanding, WouldUndo};
 pub use probe::{ProbeCall, ProbeKind, ProbeReport, ProbeStatus};

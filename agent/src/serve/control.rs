@@ -1,6 +1,6 @@
 //! How a request learns that it is to end, and where its output goes.
 
-use crate::protocol::Stream;
+use crate::protocol::{Progress, Stream, WorkProgress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ pub enum Ended {
     TimedOut,
 }
 
-/// Takes what a request's processes write.
-pub(super) type Sink = dyn Fn(Stream, &[u8]) + Send + Sync;
+/// Takes what a request's processes write, and how far it has come.
+pub(super) type Sink = dyn Fn(Progress) + Send + Sync;
 
 /// One request's cancellation, deadline and output. Clones share the cancellation.
 #[derive(Clone, Default)]
@@ -63,7 +63,14 @@ impl Control {
     /// Passes output on; it may be dropped when the controller reads slowly.
     pub fn output(&self, stream: Stream, bytes: &[u8]) {
         if let Some(sink) = &self.output {
-            sink(stream, bytes);
+            sink(Progress::Output { stream, data: bytes.to_vec() });
+        }
+    }
+
+    /// Says how far the request has come; it may be dropped as output may.
+    pub fn progress(&self, work: WorkProgress) {
+        if let Some(sink) = &self.output {
+            sink(Progress::Work(work));
         }
     }
 

@@ -92,8 +92,7 @@ impl Requests {
 
     fn output(&self, id: u64) -> Arc<Sink> {
         let outbox = self.outbox.clone();
-        Arc::new(move |stream, data: &[u8]| {
-            let progress = Progress::Output { stream, data: data.to_vec() };
+        Arc::new(move |progress| {
             outbox.offer(&FromAgent::Progress { id, progress });
         })
     }

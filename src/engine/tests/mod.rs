@@ -9,6 +9,7 @@ mod knobs;
 mod language;
 mod laws;
 mod model;
+mod progress;
 mod rehearsal;
 mod rollout;
 mod rows;

@@ -227,6 +227,7 @@ fn script() -> impl Strategy<Value = Script> {
             lost_at_revert: false,
             locked,
             deaf,
+            tells: None,
         })
 }
 

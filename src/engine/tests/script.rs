@@ -7,8 +7,8 @@ use super::{
 use crate::host::{Fleet, Host, HostError, RawOutput, Request, RunAs, Stage, Target};
 use async_trait::async_trait;
 use rollgate_agent::protocol::{
-    AgentError, AgentErrorKind, Answer, Call, Change, GuardState, ProbeReport, ProbeStatus, RevertReport, TaskReport,
-    VerifyReport, Welcome,
+    AgentError, AgentErrorKind, Answer, Call, Change, GuardState, ProbeReport, ProbeStatus, Progress, RevertReport,
+    TaskReport, VerifyReport, Welcome, WorkProgress,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -65,6 +65,8 @@ pub(super) struct Script {
     pub(super) locked: bool,
     /// Nothing that is said to its guard arrives, but a confirmation.
     pub(super) deaf: bool,
+    /// How far its steps say that they have come.
+    pub(super) tells: Option<WorkProgress>,
 }
 
 #[derive(Debug, Default)]
@@ -293,6 +295,10 @@ impl Host for ScriptHost {
                 Call::Task(task) => {
                     let words = task.call.params.values().map(Value::to_string).collect::<Vec<_>>().join(" ");
                     self.note(&format!("task {words}"));
+                    if let (Some(work), Some(sender)) = (&self.script.tells, &request.progress) {
+                        let _ = sender.send(Progress::Work(work.clone())).await;
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
                     let seq = task.step.as_ref().map_or(0, |step| step.seq);
                     self.task(words.contains("change"), seq).await
                 }

@@ -44,9 +44,10 @@ impl RunView {
             | EventKind::Waits { .. }
             | EventKind::Promoted { .. } => self.stop(event),
             EventKind::Warning { host, message } => self.warnings.push((host.clone(), message.clone())),
-            EventKind::StepIntent { .. } | EventKind::StepResult { .. } | EventKind::StepSkipped { .. } => {
-                self.step(event);
-            }
+            EventKind::StepIntent { .. }
+            | EventKind::StepProgress { .. }
+            | EventKind::StepResult { .. }
+            | EventKind::StepSkipped { .. } => self.step(event),
             EventKind::RollbackIntent { .. } | EventKind::RollbackStep { .. } | EventKind::RollbackResult { .. } => {
                 self.rollback(event);
             }
@@ -211,12 +212,21 @@ impl RunView {
         let detailed = self.detailed;
         match &event.kind {
             EventKind::StepIntent { id, info } => {
-                self.host(&id.host).current = Some((id.play, id.seq, info.clone(), event.elapsed_ms));
+                let view = self.host(&id.host);
+                view.current = Some((id.play, id.seq, info.clone(), event.elapsed_ms));
+                view.progress = None;
+            }
+            EventKind::StepProgress { id, work } => {
+                let view = self.host(&id.host);
+                if view.current.as_ref().is_some_and(|(play, seq, ..)| (*play, *seq) == (id.play, id.seq)) {
+                    view.progress = Some(work.clone());
+                }
             }
             EventKind::StepResult { id, status, diff, message, warnings, took_ms } => {
                 let view = self.host(&id.host);
                 let same = |(play, seq, ..): &(usize, u64, StepInfo, u64)| (*play, *seq) == (id.play, id.seq);
                 let info = if view.current.as_ref().is_some_and(same) {
+                    view.progress = None;
                     view.current.take().map(|(_, _, info, _)| info)
                 } else {
                     None

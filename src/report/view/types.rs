@@ -4,7 +4,7 @@ use crate::{
     journal::{HostState, ProbePhase, Recap, StepInfo, StepStatus, StopCause},
     rollout::verdict::{Evidence, Verdict},
 };
-use rollgate_agent::protocol::{Diff, RevertedStep};
+use rollgate_agent::protocol::{Diff, RevertedStep, WorkProgress};
 use std::collections::BTreeMap;
 
 /// A run as far as its events tell. Applying an event twice changes nothing.
@@ -115,6 +115,8 @@ pub struct HostView {
     pub recap: Recap,
     /// The step under way: where, what, since when.
     pub current: Option<(usize, u64, StepInfo, u64)>,
+    /// How far that step has come, where it says so.
+    pub progress: Option<WorkProgress>,
     /// Steps that ended, in order; all of them if detailed, else none.
     pub steps: Vec<StepView>,
     /// The latest verdict of each probe.
@@ -255,6 +257,7 @@ impl Default for HostView {
             timeline: Vec::new(),
             recap: Recap::default(),
             current: None,
+            progress: None,
             steps: Vec::new(),
             probes: BTreeMap::new(),
             rounds: Vec::new(),

@@ -137,8 +137,11 @@ fn duplicate(base: &Base, inner: &Base, plan: &Plan, watch: &dyn Watch) -> Resul
         }
     }
     let bytes = if plan.strategy == Strategy::Reflink { Bytes::Shared } else { Bytes::Copied };
+    watch.begins("looking at", None, false);
     let before = scan_copy(base, &starts, &plan.mapping, watch)?;
+    watch.begins("copying", Some(&before), plan.strategy == Strategy::Copy);
     copy(base, inner, &starts, bytes, watch)?;
+    watch.begins("comparing", Some(&before), false);
     let after = scan_copy(inner, &starts, &plan.mapping, watch)?;
     if (before.inodes, before.digest()) == (after.inodes, after.digest()) {
         return Ok(());

@@ -1,6 +1,8 @@
 //! `userns_migrate`: the data of an engine that is stopped, moved into the root that it will use under `userns-remap`.
 //! Undone, it comes back with what was written meanwhile.
 
+mod teller;
+
 use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
@@ -8,15 +10,12 @@ use crate::fault::Changes;
 use crate::migrate::docker::{
     Done, Migration, Stage, Strategy, Survey, Wanted, mounts_below, remapped, room, wait_until_idle,
 };
-use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Shift, Watch};
-use crate::protocol::{Change, Diff, ModuleCall, Stream, TaskReport};
-use crate::serve::{Control, Ended, RunError};
+use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Shift};
+use crate::protocol::{Change, Diff, ModuleCall, TaskReport};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use teller::Teller;
 
 pub(super) const SPEC: ModuleSpec = ModuleSpec {
     name: "userns_migrate",
@@ -36,9 +35,6 @@ pub(super) const SPEC: ModuleSpec = ModuleSpec {
     check: CheckClass::Exact,
     require_one_of: &[],
 };
-
-/// How often progress is told.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,55 +197,5 @@ fn failed(error: MigrateError) -> ModuleError {
         MigrateError::Journal(error) => ModuleError::Record(error),
         MigrateError::File(error) => ModuleError::File(error),
         error => ModuleError::failed(error.to_string()),
-    }
-}
-
-/// Tells how far it is, and stops it when the request is to end.
-struct Teller<'a> {
-    control: &'a Control,
-    changes: Changes,
-    begun: Instant,
-    seen: AtomicU64,
-    told: Mutex<Instant>,
-}
-
-impl<'a> Teller<'a> {
-    fn new(control: &'a Control, changes: Changes) -> Self {
-        let now = Instant::now();
-        Self { control, changes, begun: now, seen: AtomicU64::new(0), told: Mutex::new(now) }
-    }
-
-    /// Why the request has ended, if it has.
-    fn ended(&self) -> Option<ModuleError> {
-        let program = SPEC.name.to_owned();
-        self.control.ended().map(|ended| match ended {
-            Ended::Cancelled => RunError::Cancelled { program }.into(),
-            Ended::TimedOut => RunError::TimedOut { program }.into(),
-        })
-    }
-}
-
-impl Watch for Teller<'_> {
-    fn go_on(&self) -> Result<(), MigrateError> {
-        match self.control.ended() {
-            Some(ended) => Err(MigrateError::Stopped(format!("{ended:?}"))),
-            None => Ok(()),
-        }
-    }
-
-    fn before_change(&self) -> Result<(), MigrateError> {
-        self.changes.next();
-        self.go_on()
-    }
-
-    fn seen(&self, inodes: u64) {
-        let seen = self.seen.fetch_add(inodes, Ordering::Relaxed) + inodes;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() >= TOLD_EVERY {
-            *told = Instant::now();
-            let rate = seen / self.begun.elapsed().as_secs().max(1);
-            let line = format!("{seen} inodes looked at or shifted, {rate} a second\n");
-            self.control.output(Stream::Stdout, line.as_bytes());
-        }
     }
 }
