@@ -10,6 +10,8 @@ mod guard;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod migrate;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod plan;

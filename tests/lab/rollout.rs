@@ -105,7 +105,7 @@ fn daemon_json_is_merged(before: &str, after: &str) {
 }
 
 /// What changes when an engine is restarted.
-fn engines(lab: &Lab) -> Vec<String> {
+pub(crate) fn engines(lab: &Lab) -> Vec<String> {
     let show = "systemctl show docker.service --property=MainPID,ActiveEnterTimestampMonotonic,InvocationID";
     lab.hosts().map(|host| lab.ssh(host, show)).collect()
 }

@@ -82,7 +82,7 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn try_ssh(&self, host: &str, command: &str) -> Output {
+    pub(super) fn try_ssh(&self, host: &str, command: &str) -> Output {
         self.ssh_command(host, command).output().unwrap()
     }
 
@@ -111,10 +111,7 @@ impl Lab {
 
     /// The fingerprints of all hosts of this test, taken at once.
     pub(crate) fn states(&self) -> Vec<String> {
-        std::thread::scope(|scope| {
-            let asked: Vec<_> = self.hosts().map(|host| scope.spawn(move || self.state(host))).collect();
-            asked.into_iter().map(|state| state.join().unwrap()).collect()
-        })
+        self.at_once(|host| self.state(host))
     }
 
     /// Arms a fault that strikes once the host is remapped.

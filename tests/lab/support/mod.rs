@@ -1,12 +1,14 @@
 //! What every lab test needs: hosts in a known state, the program run by itself, and what its journal says.
 
 pub(crate) mod agent;
+mod data;
 mod hosts;
 mod outcome;
 mod runbook;
 mod running;
 mod sweep;
 
+pub(crate) use data::{Data, MIGRATE};
 pub(crate) use hosts::{Lab, assert_as_before};
 pub(crate) use outcome::Outcome;
 pub(crate) use sweep::Sweep;
