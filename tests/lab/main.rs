@@ -12,6 +12,8 @@ mod kills;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
+mod migrate_kills;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod plan;
