@@ -49,7 +49,7 @@ left_over() { env -u TMPDIR bash scripts/lib/left-over.sh <<<"$1"; }
 
 check_shell_syntax() {
   local f rc=0
-  for f in scripts/test scripts/demo scripts/lib/*.sh .ci/run tests/lab/lab bench/*/run; do
+  for f in scripts/test scripts/demo scripts/lib/*.sh .ci/run tests/lab/lab tests/lab/data-set/recipe tests/engine/run.sh bench/*/run; do
     [ -e "$f" ] || continue
     bash -n "$f" || rc=1
   done

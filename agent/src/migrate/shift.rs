@@ -13,6 +13,7 @@ use super::{MigrateError, Watch};
 use rustix::fs::{FileType, syncfs};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How many specials a thread collects before it writes them down, which waits for the disk.
 const BATCH: usize = 512;
@@ -36,6 +37,8 @@ pub struct Shifted {
     pub scan: Scan,
     /// What an interrupted shift had written down and is there no longer.
     pub gone: Vec<String>,
+    /// How long the look took.
+    pub looked: Duration,
 }
 
 impl Shift<'_> {
@@ -67,9 +70,14 @@ impl Shift<'_> {
         scan: Option<Scan>,
     ) -> Result<Shifted, MigrateError> {
         let hand = Hand { base: self.base, mapping: &self.mapping, direction, watch: self.watch };
+        let mut looked = Duration::ZERO;
+        let mut look = || {
+            let begun = Instant::now();
+            self.look(direction).inspect(|_| looked = begun.elapsed())
+        };
         let (scan, gone) = match journal.under_way() {
             None => {
-                let scan = scan.map_or_else(|| self.look(direction), Ok)?;
+                let scan = scan.map_or_else(&mut look, Ok)?;
                 // Done this way already, and asked for again: what was there when it was begun still counts.
                 let fresh = journal.last_done() != Some(direction);
                 scan.admit(direction, fresh)?;
@@ -80,7 +88,7 @@ impl Shift<'_> {
             Some(_) => {
                 journal.turn(direction, self.mapping, None)?;
                 let gone = hand.again(journal)?;
-                let scan = self.look(direction)?;
+                let scan = look()?;
                 scan.admit(direction, false)?;
                 (scan, gone)
             }
@@ -91,7 +99,7 @@ impl Shift<'_> {
         let dir = self.base.dir(Path::new(""))?;
         syncfs(&dir).map_err(|error| MigrateError::system("sync the file system of", self.base.path(), error))?;
         journal.shifted()?;
-        Ok(Shifted { scan, gone })
+        Ok(Shifted { scan, gone, looked })
     }
 
     fn all(&self, journal: &mut Journal, hand: &Hand<'_>, scan: &Scan) -> Result<(), MigrateError> {

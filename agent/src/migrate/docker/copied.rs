@@ -14,6 +14,7 @@ use crate::migrate::{Bytes, MigrateError, Watch, copy, scan_copy};
 use crate::undo::now_ms;
 use rustix::fs::fstatvfs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Says whether a copy of what is the containers' has room beside it.
 ///
@@ -57,7 +58,7 @@ impl Migration {
         let inner = Base::open(&base.full(&outer.make_inner()?))?;
         if !self.progress.copied {
             self.discard(&inner, watch)?;
-            duplicate(base, &inner, plan, watch)?;
+            done.looked += duplicate(base, &inner, plan, watch)?;
             watch.before_change()?;
             self.progress.write(Step::Copied)?;
         }
@@ -128,8 +129,8 @@ impl Migration {
     }
 }
 
-/// Copies everything that goes along, and looks whether the copy is the original.
-fn duplicate(base: &Base, inner: &Base, plan: &Plan, watch: &dyn Watch) -> Result<(), MigrateError> {
+/// Copies everything that goes along, and looks whether the copy is the original; how long the looking took.
+fn duplicate(base: &Base, inner: &Base, plan: &Plan, watch: &dyn Watch) -> Result<Duration, MigrateError> {
     let mut starts = Vec::new();
     for name in MOVED.map(PathBuf::from) {
         if kind(base, &name)?.is_some() {
@@ -137,14 +138,17 @@ fn duplicate(base: &Base, inner: &Base, plan: &Plan, watch: &dyn Watch) -> Resul
         }
     }
     let bytes = if plan.strategy == Strategy::Reflink { Bytes::Shared } else { Bytes::Copied };
+    let begun = Instant::now();
     watch.begins("looking at", None, false);
     let before = scan_copy(base, &starts, &plan.mapping, watch)?;
     watch.begins("copying", Some(&before), plan.strategy == Strategy::Copy);
+    let copying = Instant::now();
     copy(base, inner, &starts, bytes, watch)?;
+    let copied = copying.elapsed();
     watch.begins("comparing", Some(&before), false);
     let after = scan_copy(inner, &starts, &plan.mapping, watch)?;
     if (before.inodes, before.digest()) == (after.inodes, after.digest()) {
-        return Ok(());
+        return Ok(begun.elapsed().saturating_sub(copied));
     }
     Err(MigrateError::Refused(format!(
         "the copy in {} is not what {} is: {} inodes, where {} are",

@@ -12,6 +12,7 @@ use crate::migrate::inode::Inode;
 use crate::migrate::{Journal, MigrateError, Scan, Shift, Watch};
 use crate::undo::{make_private, path_of, path_text};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A migration of one data root, and its record.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Done {
     pub gone: Vec<String>,
     /// What is to be known, a sentence each.
     pub notes: Vec<String>,
+    /// How long it took to look at everything, for manifests.
+    pub looked: Duration,
 }
 
 impl Migration {
@@ -118,8 +121,7 @@ impl Migration {
                 }
             }
             Stage::None | Stage::Done(Direction::OutOf) => {
-                let (notes, looked) = self.begin(&base, wanted, watch)?;
-                (done.notes, scan) = (notes, Some(looked));
+                scan = Some(self.begin(&base, wanted, watch, &mut done)?);
             }
         }
         let plan = self.plan()?;
@@ -180,11 +182,19 @@ impl Migration {
     }
 
     /// Looks whether it may be done, and writes down what is going to be done.
-    fn begin(&mut self, base: &Base, wanted: &Wanted, watch: &dyn Watch) -> Result<(Vec<String>, Scan), MigrateError> {
+    fn begin(
+        &mut self,
+        base: &Base,
+        wanted: &Wanted,
+        watch: &dyn Watch,
+        done: &mut Done,
+    ) -> Result<Scan, MigrateError> {
         let survey = Survey::of(base, wanted)?;
         survey.admit()?;
         let shift = Shift { base, starts: &survey.layout.trees, mapping: wanted.mapping, watch };
+        let begun = Instant::now();
         let scan = shift.look(Direction::Into)?;
+        done.looked += begun.elapsed();
         scan.admit(Direction::Into, true)?;
         room(base, wanted.strategy, &scan.manifest)?;
         let mut modes = Vec::new();
@@ -206,7 +216,8 @@ impl Migration {
         };
         watch.before_change()?;
         self.progress.write(Step::Into(plan))?;
-        Ok((survey.notes, scan))
+        done.notes = survey.notes;
+        Ok(scan)
     }
 
     /// Everything but names, in either direction: what containers' files say, whom directories let pass, owners.
@@ -220,6 +231,7 @@ impl Migration {
         done.inodes = shifted.scan.manifest.inodes;
         done.shifted = shifted.scan.left;
         done.gone = shifted.gone;
+        done.looked += shifted.looked;
         Ok(())
     }
 }

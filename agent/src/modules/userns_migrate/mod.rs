@@ -15,6 +15,7 @@ use crate::protocol::{Change, Diff, ModuleCall, TaskReport};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use teller::Teller;
 
 pub(super) const SPEC: ModuleSpec = ModuleSpec {
@@ -125,9 +126,15 @@ impl Module for UsernsMigrate {
         cx.undo.data_root(&wanted.root, &record)?;
         let watch = Teller::new(&cx.control, Changes::of(&cx.state_dir));
         let ended = |error| watch.ended().unwrap_or_else(|| failed(error));
+        let begun = Instant::now();
         let done = migration.into_range(&wanted, &watch).map_err(ended)?;
+        let changed = begun.elapsed().saturating_sub(done.looked);
         let difference = migration.difference(&watch).map_err(ended)?;
-        let report = self.report(&wanted, Change::Changed, &done);
+        let looked = begun.elapsed().saturating_sub(changed);
+        let report = self
+            .report(&wanted, Change::Changed, &done)
+            .with("migration_ms", millis(changed))
+            .with("manifests_ms", millis(looked));
         Ok(match difference {
             Some(what) => report.failing(format!("the data has been moved, but {what}")),
             None => report,
@@ -171,7 +178,7 @@ impl UsernsMigrate {
         let scan = shift.look(Direction::Into).map_err(ended)?;
         scan.admit(Direction::Into, true).map_err(failed)?;
         room(&base, wanted.strategy, &scan.manifest).map_err(failed)?;
-        Ok(Done { inodes: scan.manifest.inodes, shifted: scan.left, gone: Vec::new(), notes: survey.notes })
+        Ok(Done { inodes: scan.manifest.inodes, shifted: scan.left, notes: survey.notes, ..Done::default() })
     }
 
     fn report(&self, wanted: &Wanted, change: Change, done: &Done) -> TaskReport {
@@ -184,6 +191,10 @@ impl UsernsMigrate {
         report.warnings.extend(done.gone.iter().map(|path| format!("{path} is no longer there")));
         report
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where the migration of a data root keeps its record.
