@@ -4,6 +4,8 @@
 mod support;
 
 #[cfg(test)]
+mod data_set;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod guard;
