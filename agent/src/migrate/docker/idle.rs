@@ -56,7 +56,7 @@ fn points(text: &[u8]) -> impl Iterator<Item = PathBuf> {
     text.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescaped)
 }
 
-fn unescaped(word: &[u8]) -> PathBuf {
+pub(crate) fn unescaped(word: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((first, after)) = rest.split_first() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// What goes into the remapped root. The rest (builder cache, run-time state) stays where it is, unused, and is found again
 /// on the way back.
-pub(super) const MOVED: [&str; 9] =
+pub const MOVED: [&str; 9] =
     ["containers", "engine-id", "image", "network", "overlay2", "plugins", "swarm", "trust", "volumes"];
 
 /// Files of a container that its processes own.

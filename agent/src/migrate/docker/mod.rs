@@ -13,8 +13,9 @@ mod survey;
 
 pub use container::{Container, is_bound, options_moved, sources_moved, userns_mode_set};
 pub use copied::room;
+pub(crate) use idle::unescaped;
 pub use idle::{mounts_below, wait_until_idle};
-pub use layout::Layout;
+pub use layout::{Layout, MOVED};
 pub use log::Stage;
 pub use migration::{Done, Migration};
 pub use survey::{HostMode, Strategy, Survey, Wanted, remapped};

@@ -1,15 +1,20 @@
 //! Gathers the facts and lays them out.
 
 use super::config::{ConfigFile, read_config};
-use super::containers::{Caveat, Container, caveats, foreign_drivers};
+use super::container::Container;
 use super::engine::{Engine, OLDEST};
+use super::findings::Findings;
 use super::host;
 use super::module::Params;
+use super::mounts::Mounts;
+use super::needs;
 use super::paths::{DAEMON_JSON, DATA_ROOT, SNAP, SUBGID, SUBUID, UNIT, text_if_exists};
 use super::query::{Docker, Silence};
 use super::subid::{Choice, Owner, SubidFile, SubidProblem, Wish, choose};
 use super::unit::{Flag, argv_of_show, argv_of_unit, conflicts, environment_file, flags};
 use super::version;
+use super::volumes::Volume;
+use super::{named, store};
 use crate::accounts;
 use crate::modules::programs::find_program;
 use crate::modules::{Context, ModuleError};
@@ -29,10 +34,10 @@ const UNIT_DIRECTORIES: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// What the engine said.
-struct Answers {
-    engine: Engine,
-    containers: Vec<Container>,
-    volumes: u64,
+pub(super) struct Answers {
+    pub(super) engine: Engine,
+    pub(super) containers: Vec<Container>,
+    pub(super) volumes: Vec<Volume>,
 }
 
 /// The engine's unit.
@@ -72,7 +77,10 @@ pub(super) fn collect(cx: &Context, params: &Params) -> Result<Value, ModuleErro
     });
     let data_root = data_root_path(answers.as_ref().ok().map(|answers| &answers.engine), &config, &flags);
     merge(&mut facts, engine_facts(answers.as_ref().ok().map(|answers| &answers.engine)));
-    merge(&mut facts, container_facts(answers.as_ref().ok()));
+    merge(
+        &mut facts,
+        findings(cx, params, answers.as_ref().ok(), &Host { config: &config, flags: &flags, ids: &ids })?,
+    );
     merge(&mut facts, ids.to_json(&data_root, answers.as_ref().ok().map(|answers| &answers.engine)));
     merge(&mut facts, host_facts(cx, &data_root, &config.path));
     let both: Vec<_> = config.settings.as_ref().map(|settings| conflicts(&flags, settings)).unwrap_or_default();
@@ -105,6 +113,44 @@ fn merge(into: &mut Value, more: Value) {
     if let (Value::Object(into), Value::Object(more)) = (into, more) {
         into.extend(more);
     }
+}
+
+/// What the host says without its engine.
+struct Host<'a> {
+    config: &'a ConfigFile,
+    flags: &'a [Flag],
+    ids: &'a Ids,
+}
+
+/// Everything that a remap means for containers, volumes and the host.
+fn findings(cx: &Context, params: &Params, answers: Option<&Answers>, host: &Host<'_>) -> Result<Value, ModuleError> {
+    let Some(answers) = answers else { return Ok(Findings::none(params.scan)) };
+    let (mounts, engine) = (Mounts::read(), &answers.engine);
+    let root = Path::new(engine.data_root());
+    let mut findings = Findings::of(answers, &mounts);
+    let store = store::judge(engine, host.config, host.flags);
+    findings.add_host(store.caveats);
+    let named = named::look(Path::new("/"), &[root, Path::new(DATA_ROOT)]);
+    findings.add_named(&named, host.ids.choice.as_ref().ok().map(|choice| choice.start), root);
+    let mut scan = Value::Null;
+    if params.scan {
+        let needs = match &host.ids.choice {
+            _ if engine.userns() => needs::nothing("the engine is remapped already"),
+            Err(problem) => needs::nothing(&problem.to_string()),
+            Ok(choice) => {
+                let (host, shared) = findings.decided();
+                let root = needs::Root { path: root, range: (choice.start, choice.count), host, shared };
+                let needs = needs::look(cx, root, &mounts)?;
+                findings.add_host(needs.caveats);
+                needs.facts
+            }
+        };
+        scan = needs;
+    }
+    let mut facts = findings.to_json(answers);
+    let named: Vec<Value> = named.iter().map(named::Named::to_json).collect();
+    merge(&mut facts, json!({"named_in": named, "pin_store": store.pin, "scan": scan}));
+    Ok(facts)
 }
 
 fn ask(docker: &Docker<'_>) -> Result<Result<Answers, Silence>, ModuleError> {
@@ -143,59 +189,6 @@ fn engine_facts(engine: Option<&Engine>) -> Value {
         "cgroup_version": some(&engine.cgroup_version),
         "volume_plugins": engine.volume_plugins,
     })
-}
-
-fn container_facts(answers: Option<&Answers>) -> Value {
-    let Some(Answers { engine, containers, volumes }) = answers else {
-        return json!({
-            "counts": {"images": 0, "containers": 0, "running": 0, "volumes": 0},
-            "containers": [], "running": [], "caveats": [],
-        });
-    };
-    let mut said = host_caveats(engine, *volumes);
-    said.extend(caveats(containers));
-    let running: Vec<Value> = containers.iter().filter(|c| c.is_running()).map(Container::to_json).collect();
-    json!({
-        "counts": {
-            "images": engine.images, "containers": engine.containers, "running": engine.running, "volumes": volumes,
-        },
-        "containers": containers.iter().map(Container::to_json).collect::<Vec<_>>(),
-        "running": running,
-        "caveats": said.iter().map(Caveat::to_json).collect::<Vec<_>>(),
-    })
-}
-
-fn host_caveats(engine: &Engine, volumes: u64) -> Vec<Caveat> {
-    let mut said = Vec::new();
-    let mut say = |kind, blocks, reason: String, resolution| {
-        said.push(Caveat { id: String::new(), name: "host".to_owned(), kind, blocks, reason, resolution });
-    };
-    if !engine.userns() && engine.images + engine.containers + volumes > 0 {
-        let reason = format!(
-            "{} images, {} containers and {volumes} volumes stay in {}; the remapped engine starts with an empty root",
-            engine.images, engine.containers, engine.root_dir
-        );
-        say("storage", false, reason, "migrate them, pull or load images again, or leave them for a rollback");
-    }
-    if engine.live_restore {
-        let reason = "live-restore keeps containers running while the engine changes its root under them".to_owned();
-        say("live_restore", true, reason, "set live-restore to false and reload the engine first");
-    }
-    if engine.swarm != "inactive" && !engine.swarm.is_empty() {
-        let reason = format!("the host's swarm state is {}: an empty root leaves the swarm", engine.swarm);
-        say("swarm", true, reason, "drain the node and take it out of the swarm first");
-    }
-    let foreign = foreign_drivers(&engine.volume_plugins);
-    if !foreign.is_empty() {
-        let reason = format!("volume plugins {} are not told of the map", foreign.join(", "));
-        say("volume_plugins", false, reason, "keep containers that use them off this host, or give them --userns=host");
-    }
-    if !matches!(engine.default_runtime.as_str(), "" | "runc") {
-        let reason =
-            format!("the default runtime is {}: its hooks run under the remap as well", engine.default_runtime);
-        say("default_runtime", false, reason, "try it on the canary");
-    }
-    said
 }
 
 fn host_facts(cx: &Context, data_root: &Path, config: &Path) -> Value {

@@ -16,6 +16,7 @@ pub(in crate::modules) const SPEC: ModuleSpec = ModuleSpec {
         ParamSpec::optional("subid_start", ParamKind::Int),
         ParamSpec::optional("subid_count", ParamKind::Int),
         ParamSpec::optional("timeout", ParamKind::Int),
+        ParamSpec::optional("scan", ParamKind::Bool),
     ],
     free_form: None,
     undo: UndoClass::NotNeeded,
@@ -34,6 +35,8 @@ pub(super) struct Params {
     pub(super) subid_count: u64,
     #[serde(default = "seconds")]
     timeout: u64,
+    #[serde(default)]
+    pub(super) scan: bool,
 }
 
 impl Params {
@@ -109,7 +112,9 @@ mod tests {
         "available",
         "caveats",
         "cgroup_version",
+        "classes",
         "cli",
+        "compose_projects",
         "config_free_inodes",
         "config_free_mb",
         "containers",
@@ -130,6 +135,8 @@ mod tests {
         "kernel_supported",
         "live_restore",
         "max_user_namespaces",
+        "named_in",
+        "pin_store",
         "problem",
         "remapped_as_wanted",
         "remapped_root",
@@ -137,6 +144,7 @@ mod tests {
         "rootless",
         "running",
         "runtimes",
+        "scan",
         "security_options",
         "selinux",
         "snap",
@@ -145,6 +153,7 @@ mod tests {
         "subuid",
         "swarm",
         "swarm_manager",
+        "swarm_services",
         "timed_out",
         "unit",
         "user",
@@ -155,6 +164,7 @@ mod tests {
         "version",
         "version_supported",
         "volume_plugins",
+        "volumes",
     ];
 
     fn facts(engine: &Path, params: Value) -> Value {

@@ -1,14 +1,15 @@
 //! Questions to the docker command: fixed arguments, bounded in time, and an answer or the reason why there is none.
 
-use super::containers::Container;
+use super::container::Container;
 use super::engine::Engine;
+use super::volumes::Volume;
 use crate::modules::{Context, ModuleError};
 use crate::serve::{Finished, RunError};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How many containers one `docker inspect` is asked about: about 10 kB each, within the captured output's cap.
+/// How many containers or volumes one `docker inspect` is asked about: about 10 kB each, within the captured output's cap.
 const INSPECT_AT_ONCE: usize = 64;
 
 /// Why the engine says nothing.
@@ -70,10 +71,28 @@ impl<'a> Docker<'a> {
             Ok(ids) => ids,
             Err(silence) => return Ok(Err(silence)),
         };
-        let mut containers = Vec::new();
-        let mut left: Vec<&[String]> = ids.chunks(INSPECT_AT_ONCE).rev().collect();
+        let argv = ["inspect", "--type", "container"];
+        Ok(self.inspect(&argv, &ids)?.map(|list| list.iter().map(Container::read).collect()))
+    }
+
+    /// All volumes, as `docker volume inspect` has them. One that vanishes meanwhile is left out.
+    ///
+    /// # Errors
+    /// As [`Self::engine`].
+    pub(super) fn volumes(&self) -> Result<Result<Vec<Volume>, Silence>, ModuleError> {
+        let names = match self.lines(&["volume", "ls", "--quiet"])? {
+            Ok(names) => names,
+            Err(silence) => return Ok(Err(silence)),
+        };
+        Ok(self.inspect(&["volume", "inspect"], &names)?.map(|list| list.iter().map(Volume::read).collect()))
+    }
+
+    /// Inspects things, as many at once as their answer has room for.
+    fn inspect(&self, command: &[&str], names: &[String]) -> Result<Result<Vec<Value>, Silence>, ModuleError> {
+        let mut found = Vec::new();
+        let mut left: Vec<&[String]> = names.chunks(INSPECT_AT_ONCE).rev().collect();
         while let Some(chunk) = left.pop() {
-            let mut argv = vec!["inspect", "--type", "container"];
+            let mut argv = command.to_vec();
             argv.extend(chunk.iter().map(String::as_str));
             let finished = match self.run(&argv)? {
                 Ok(finished) => finished,
@@ -85,19 +104,11 @@ impl<'a> Docker<'a> {
                 continue;
             }
             match serde_json::from_slice::<Value>(&finished.stdout) {
-                Ok(Value::Array(list)) => containers.extend(list.iter().map(Container::read)),
+                Ok(Value::Array(list)) => found.extend(list),
                 _ => return Ok(Err(Silence::because(format!("docker inspect: {}", finished.stderr_text().trim())))),
             }
         }
-        Ok(Ok(containers))
-    }
-
-    /// How many volumes there are.
-    ///
-    /// # Errors
-    /// As [`Self::engine`].
-    pub(super) fn volumes(&self) -> Result<Result<u64, Silence>, ModuleError> {
-        Ok(self.lines(&["volume", "ls", "--quiet"])?.map(|names| names.len() as u64))
+        Ok(Ok(found))
     }
 
     fn lines(&self, arguments: &[&str]) -> Result<Result<Vec<String>, Silence>, ModuleError> {
