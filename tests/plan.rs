@@ -130,3 +130,19 @@ fn the_digest_is_of_everything_that_matters_and_of_nothing_else() {
     other.inputs[0].sha256 = "00".repeat(32);
     assert_ne!(digest(&planned(&[])), digest(&other), "another playbook");
 }
+
+#[test]
+fn what_debug_says_is_told_once_for_the_hosts_it_is_said_of() {
+    let mut plan = planned(&[]);
+    let said = |text: &str| plan::Said { task: "Find | things".into(), item: None, text: text.into() };
+    for (host, text) in plan.plays[0].hosts.iter_mut().zip(["A  B\n`x`", "A  B\n`x`", "\u{1b}[31mother"]) {
+        host.said.push(said(text));
+    }
+    let text = plan::text(&plan, "d", Paint::PLAIN);
+    assert!(text.contains("a, b: Find | things\n    A  B\n    `x`\n"), "{text}");
+    assert!(!text.contains('\u{1b}') && text.matches("FOUND").count() == 1);
+    let ticket = plan::ticket(&plan, "d");
+    let found = "\n## What was found on the hosts\n\n**a, b**: Find \\| things\n\n```text\nA  B\n`x`\n```\n";
+    assert!(ticket.contains(found), "{ticket}");
+    assert!(!planned(&[]).said().iter().any(|_| true) && !plan::ticket(&planned(&[]), "d").contains("What was found"));
+}

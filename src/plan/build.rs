@@ -1,6 +1,6 @@
 //! From the view of a run in check mode to a plan.
 
-use super::document::{Answer, HostPlan, Input, PLAN_VERSION, Plan, PlayPlan, StepPlan, TaskText, Undo};
+use super::document::{Answer, HostPlan, Input, PLAN_VERSION, Plan, PlayPlan, Said, StepPlan, TaskText, Undo};
 use crate::{
     journal::{HostState, StepStatus},
     playbook::{Action, Play, Playbook, Reversibility, Task, reversibility},
@@ -88,6 +88,7 @@ fn host_plan(view: &RunView, index: usize, host: &str, play: &Play, tasks: &Hash
     let mut plan = HostPlan {
         host: host.to_owned(),
         steps: Vec::new(),
+        said: Vec::new(),
         rollback: rollback.iter().filter(|(play, _)| *play == index).map(|(_, task)| task.clone()).collect(),
         unchanged: 0,
         harmless: 0,
@@ -101,11 +102,19 @@ fn host_plan(view: &RunView, index: usize, host: &str, play: &Play, tasks: &Hash
             StepStatus::Unknown if step.info.as_ref().is_some_and(|info| !info.mutating) => plan.harmless += 1,
             StepStatus::Unknown => plan.steps.push(step_plan(step, Answer::Unknown, play, tasks)),
             StepStatus::Skipped => plan.skipped += 1,
-            StepStatus::Ok | StepStatus::Ignored => plan.unchanged += 1,
+            StepStatus::Ok | StepStatus::Ignored => {
+                plan.said.extend(said(step));
+                plan.unchanged += 1;
+            }
             StepStatus::Failed | StepStatus::Unreachable => {}
         }
     }
     plan
+}
+
+fn said(step: &StepView) -> Option<Said> {
+    let info = step.info.as_ref().filter(|info| info.module == "debug")?;
+    Some(Said { task: step.task.clone(), item: info.item.clone(), text: step.message.clone()? })
 }
 
 fn step_plan(step: &StepView, answer: Answer, play: &Play, tasks: &HashMap<String, &Task>) -> StepPlan {

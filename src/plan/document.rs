@@ -77,6 +77,8 @@ pub struct HostPlan {
     pub host: String,
     /// Steps that would change something, or may and cannot be known, in order.
     pub steps: Vec<StepPlan>,
+    /// What the playbook's `debug` tasks say of it.
+    pub said: Vec<Said>,
     /// What the play's `rollback:` tasks would do here, rendered as far as they can be (R11).
     pub rollback: Vec<String>,
     /// How many steps would find nothing to do.
@@ -99,6 +101,17 @@ impl HostPlan {
     pub fn idle(&self) -> &'static str {
         if self.problem.is_some() { "could not be planned" } else { "nothing to change" }
     }
+}
+
+/// What a `debug` task says of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// The task.
+    pub task: String,
+    /// The loop item's label.
+    pub item: Option<String>,
+    /// Its message, of several lines maybe.
+    pub text: String,
 }
 
 /// One of the two answers worth listing; "does not change" is counted.
@@ -174,6 +187,20 @@ impl Plan {
         let found = hosts.filter_map(|host| Some((host.host.as_str(), host.problem.as_deref()?)));
         let mut seen = std::collections::BTreeSet::new();
         found.filter(|(host, _)| seen.insert(*host)).collect()
+    }
+
+    /// What is said of hosts: each message once, with the hosts it is said of.
+    pub fn said(&self) -> Vec<(&Said, Vec<&str>)> {
+        let mut said: Vec<(&Said, Vec<&str>)> = Vec::new();
+        for host in self.plays.iter().flat_map(|play| &play.hosts) {
+            for one in &host.said {
+                match said.iter_mut().find(|(other, _)| *other == one) {
+                    Some((_, hosts)) => hosts.push(&host.host),
+                    None => said.push((one, vec![&host.host])),
+                }
+            }
+        }
+        said
     }
 
     /// Whether any host would change, or may.

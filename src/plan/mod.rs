@@ -9,7 +9,7 @@ mod ticket;
 
 pub use build::build;
 pub use canonical::{canonical, digest};
-pub use document::{Answer, HostPlan, Input, Plan, PlayPlan, StepPlan, TaskText, Undo};
+pub use document::{Answer, HostPlan, Input, Plan, PlayPlan, Said, StepPlan, TaskText, Undo};
 pub use inputs::inputs;
 pub use text::text;
 pub use ticket::ticket;

@@ -2,7 +2,7 @@
 
 use super::document::{Answer, HostPlan, Plan, PlayPlan, StepPlan};
 use crate::{
-    report::{Paint, Style, one_line, starred, words},
+    report::{Paint, Style, clean, one_line, starred, words},
     rollout::count,
 };
 use std::fmt::Write;
@@ -15,6 +15,17 @@ pub fn text(plan: &Plan, digest: &str, paint: Paint) -> String {
     }
     if plan.plays.is_empty() {
         text.push_str("No play has hosts: there is nothing to do.\n");
+    }
+    let said = plan.said();
+    if !said.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.paint(Style::Strong, &starred("FOUND")));
+        for (one, hosts) in said {
+            let item = one.item.as_deref().map_or_else(String::new, |item| format!(" (item={})", one_line(item)));
+            let _ = writeln!(text, "{}: {}{item}", words::some(&hosts, 20), one_line(&one.task));
+            for line in clean(&one.text).lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
     }
     let problems = plan.problems();
     if !problems.is_empty() {

@@ -21,6 +21,7 @@ pub fn ticket(plan: &Plan, digest: &str) -> String {
             let _ = writeln!(text, "- **{}**: {}", markdown(host), markdown(why));
         }
     }
+    text.push_str(&found(plan));
     text.push_str("\n## Implementation plan\n");
     plan.plays.iter().for_each(|play| text.push_str(&implementation(play)));
     text.push_str("\n## Risk and impact\n\n");
@@ -39,6 +40,22 @@ pub fn ticket(plan: &Plan, digest: &str) -> String {
 fn title(plan: &Plan) -> String {
     let names: Vec<String> = plan.plays.iter().map(|play| markdown(&play.name)).collect();
     if names.is_empty() { markdown(&plan.playbook) } else { names.join("; ") }
+}
+
+/// What `debug` tasks say of hosts, as it is laid out.
+fn found(plan: &Plan) -> String {
+    let said = plan.said();
+    if said.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## What was found on the hosts\n".to_owned();
+    for (one, hosts) in said {
+        let hosts: Vec<String> = hosts.iter().map(|host| markdown(host)).collect();
+        let item = one.item.as_deref().map_or_else(String::new, |item| format!(" ({})", markdown(item)));
+        let block = fenced("text", &one.text);
+        let _ = writeln!(text, "\n**{}**: {}{item}\n\n{}", hosts.join(", "), markdown(&one.task), block.trim_end());
+    }
+    text
 }
 
 /// At most 160 characters.
