@@ -326,31 +326,57 @@ fn lookups_read_the_controller() {
     }
 }
 
-#[test]
-fn the_runbooks_templates_keep_what_they_find() {
+/// The runbook's templates on a host of which docker_facts has found this.
+fn rendered(docker: serde_json::Value, name: &str, more: &[(&str, serde_json::Value)]) -> String {
     let files = Files::new(&[("inv/hosts", "h\n")]);
     let play = play(Vec::new(), Vec::new());
     let world = files.world(&play, Vec::new());
-    let docker = json!({
-        "userns_remap": {"value": "", "is_user": false},
-        "remapped_as_wanted": false,
-        "daemon_json": {"parsed": {"z": 1, "log-opts": {"b": "1", "a": "2"}, "a": [1.5]}, "indent": 2},
-        "subuid": {"merged": "app:100000:65536\ndockremap:165536:65536\n"},
-    });
-    let facts: BTreeMap<String, Variable> = [
-        ("engine", json!({"docker": docker})),
-        ("userns_remap_user", json!("dockremap")),
-        ("pin_storage_driver", json!("overlay2")),
-    ]
-    .map(|(name, value)| (name.to_owned(), Variable::Data(value)))
-    .into();
+    let site = [("userns_remap_user", json!("dockremap")), ("pin_storage_driver", json!("overlay2"))];
+    let facts: BTreeMap<String, Variable> = [("engine", json!({"docker": docker}))]
+        .into_iter()
+        .chain(site)
+        .chain(more.iter().cloned())
+        .map(|(name, value)| (name.to_owned(), Variable::Data(value)))
+        .collect();
     world.set_facts("h", &facts);
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
-    let rendered = |name: &str| {
-        let text = world.scope(&play, "h").template_file(&templates.join(name)).expect("renders");
-        text.known().expect("known")
-    };
+    let text = world.scope(&play, "h").template_file(&templates.join(name)).expect("renders");
+    text.known().expect("known").to_string()
+}
+
+fn found() -> serde_json::Value {
+    json!({
+        "userns_remap": {"value": "", "is_user": false},
+        "remapped_as_wanted": false, "userns": false, "pin_store": false, "live_restore": false,
+        "daemon_json": {"parsed": {"z": 1, "log-opts": {"b": "1", "a": "2"}, "a": [1.5]}, "indent": 2},
+        "subuid": {"merged": "app:100000:65536\ndockremap:165536:65536\n"},
+    })
+}
+
+#[test]
+fn the_runbooks_templates_keep_what_they_find() {
     let expected = "{\n  \"z\": 1,\n  \"log-opts\": {\n    \"b\": \"1\",\n    \"a\": \"2\"\n  },\n  \"a\": [\n    1.5\n  ],\n  \"userns-remap\": \"dockremap\",\n  \"storage-driver\": \"overlay2\"\n}\n";
-    assert_eq!(rendered("daemon.json.j2"), expected);
-    assert_eq!(rendered("subuid.j2"), "app:100000:65536\ndockremap:165536:65536\n");
+    assert_eq!(rendered(found(), "daemon.json.j2", &[]), expected);
+    assert_eq!(rendered(found(), "subuid.j2", &[]), "app:100000:65536\ndockremap:165536:65536\n");
+}
+
+#[test]
+fn the_runbook_pins_the_store_and_gives_live_restore_back_in_the_end() {
+    let settings = |docker: &serde_json::Value, name: &str, more: &[(&str, serde_json::Value)]| {
+        serde_json::from_str::<serde_json::Value>(&rendered(docker.clone(), name, more)).expect("JSON")
+    };
+    let mut docker = found();
+    docker["pin_store"] = json!(true);
+    docker["live_restore"] = json!(true);
+    docker["daemon_json"]["parsed"] = json!({"live-restore": true, "features": {"buildkit": true}});
+    let off = settings(&docker, "live-restore.json.j2", &[]);
+    assert_eq!(off, json!({"live-restore": false, "features": {"buildkit": true}}));
+    let remapped = settings(&docker, "daemon.json.j2", &[]);
+    assert_eq!(remapped["features"], json!({"buildkit": true, "containerd-snapshotter": false}));
+    assert_eq!((&remapped["live-restore"], &remapped["userns-remap"]), (&json!(false), &json!("dockremap")));
+    let back = settings(&docker, "daemon.json.j2", &[("live_restore_back", json!(true))]);
+    assert_eq!((&back["live-restore"], &back["userns-remap"]), (&json!(true), &json!("dockremap")));
+    // A second run finds it remapped, and leaves live-restore alone.
+    docker["userns"] = json!(true);
+    assert_eq!(settings(&docker, "daemon.json.j2", &[])["live-restore"], true);
 }

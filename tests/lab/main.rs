@@ -10,6 +10,8 @@ mod faults;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod migrate;

@@ -143,7 +143,7 @@ fn owners(container: &Container, joins: bool, say: &mut Say<'_>) {
         say("buildx_builder", Effect::Remake, reason, "`docker buildx rm` it, and create it again under the remap");
     }
     let service = container.label("com.docker.swarm.service.name");
-    if !service.is_empty() || !container.label("com.docker.swarm.service.id").is_empty() {
+    if !service.is_empty() || container.is_swarm_task() {
         if needs {
             let reason =
                 format!("service {service} needs the host's namespaces, and a service cannot have --userns=host");

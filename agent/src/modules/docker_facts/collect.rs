@@ -184,6 +184,7 @@ fn engine_facts(engine: Option<&Engine>) -> Value {
         "live_restore": engine.live_restore,
         "swarm": some(&engine.swarm),
         "swarm_manager": engine.swarm_manager,
+        "swarm_node": some(&engine.swarm_node),
         "default_runtime": some(&engine.default_runtime),
         "runtimes": engine.runtimes,
         "cgroup_version": some(&engine.cgroup_version),

@@ -96,6 +96,11 @@ impl Container {
         self.labels.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Whether a swarm has made it, which starts and removes it by itself.
+    pub(super) fn is_swarm_task(&self) -> bool {
+        ["com.docker.swarm.task.id", "com.docker.swarm.service.id"].iter().any(|name| !self.label(name).is_empty())
+    }
+
     /// The containers, by name or id, whose namespaces it joins.
     pub(super) fn joins(&self) -> impl Iterator<Item = &str> {
         self.modes().into_iter().filter_map(|mode| mode.strip_prefix("container:"))
@@ -138,7 +143,7 @@ impl Container {
             "running": self.is_running(), "pid": self.pid, "privileged": self.privileged,
             "userns_mode": self.userns_mode, "network_mode": self.network_mode, "pid_mode": self.pid_mode,
             "ipc_mode": self.ipc_mode, "restart_policy": self.restart_policy, "auto_remove": self.auto_remove,
-            "driver": self.driver,
+            "driver": self.driver, "swarm_task": self.is_swarm_task(),
             "runtime": self.runtime, "devices": self.devices, "docker_socket": self.holds_engine_socket(),
             "binds": self.binds.iter().map(Bind::to_json).collect::<Vec<_>>(),
             "volumes": self.volumes.iter().map(|(name, destination, driver)|

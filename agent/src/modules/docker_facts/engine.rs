@@ -26,6 +26,8 @@ pub(super) struct Engine {
     pub(super) swarm: String,
     /// `.Swarm.ControlAvailable`.
     pub(super) swarm_manager: bool,
+    /// `.Swarm.NodeID`.
+    pub(super) swarm_node: String,
     /// `.DefaultRuntime`.
     pub(super) default_runtime: String,
     /// The names of `.Runtimes`.
@@ -62,6 +64,7 @@ impl Engine {
             live_restore: info.pointer("/LiveRestoreEnabled").and_then(Value::as_bool).unwrap_or_default(),
             swarm: text(info, "/Swarm/LocalNodeState"),
             swarm_manager: info.pointer("/Swarm/ControlAvailable").and_then(Value::as_bool).unwrap_or_default(),
+            swarm_node: text(info, "/Swarm/NodeID"),
             default_runtime: text(info, "/DefaultRuntime"),
             runtimes: info
                 .pointer("/Runtimes")

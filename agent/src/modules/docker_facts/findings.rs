@@ -180,11 +180,13 @@ fn host_caveats(engine: &Engine, volumes: usize) -> Vec<Caveat> {
     }
     if engine.live_restore {
         let reason = "live-restore keeps containers running while the engine changes its root under them".to_owned();
-        say("live_restore", Effect::Refused, reason, "set live-restore to false and reload the engine first");
+        say("live_restore", Effect::Note, reason, "the runbook turns it off, and on again in the end");
     }
     if engine.swarm != "inactive" && !engine.swarm.is_empty() {
         let reason = format!("the host's swarm state is {}: an empty root leaves the swarm", engine.swarm);
-        say("swarm", Effect::Refused, reason, "drain the node and take it out of the swarm first");
+        let what =
+            "existing_data: migrate keeps its state; a manager drains itself, a worker is drained from a manager first";
+        say("swarm", Effect::Note, reason, what);
     }
     let foreign = foreign_drivers(&engine.volume_plugins);
     if !foreign.is_empty() {

@@ -29,10 +29,10 @@
 //! | `data_root` | `path exists mode owner group uid gid closed_parents[] remapped[]` of the root without a remap's directory; `closed_parents` are directories above it without `o+x`, below which a remapped engine refuses to start; each of `remapped` has `name path uid gid empty` |
 //! | `free_mb`, `free_inodes` | of the data root's file system, for root; inodes null where it has no fixed number |
 //! | `config_free_mb`, `config_free_inodes` | the same for the directory of daemon.json |
-//! | `live_restore`, `swarm`, `swarm_manager` | `swarm` is `inactive`, `active`, `pending`, `locked` or `error` |
+//! | `live_restore`, `swarm`, `swarm_manager`, `swarm_node` | `swarm` is `inactive`, `active`, `pending`, `locked` or `error` |
 //! | `default_runtime`, `runtimes`, `cgroup_version`, `volume_plugins` | |
 //! | `counts` | `images containers running volumes` |
-//! | `containers`, `running` | all; those that run. Each: `id name image status running pid privileged userns_mode network_mode pid_mode ipc_mode restart_policy auto_remove driver runtime devices docker_socket binds[source destination rw kind uid gid mode] volumes[name destination driver] labels class because[] followers[]`; `class` is `remaps`, `needs_host_userns` (has it or needs it), `recreate` or `refused`; `followers` are those that join it and go with it; a bind's `kind` is `directory`, `file`, `socket`, `device`, `fifo`, `network` (not looked at) or `missing` |
+//! | `containers`, `running` | all; those that run. Each: `id name image status running pid privileged userns_mode network_mode pid_mode ipc_mode restart_policy auto_remove driver swarm_task runtime devices docker_socket binds[source destination rw kind uid gid mode] volumes[name destination driver] labels class because[] followers[]`; `class` is `remaps`, `needs_host_userns` (has it or needs it), `recreate` or `refused`; `followers` are those that join it and go with it; a bind's `kind` is `directory`, `file`, `socket`, `device`, `fifo`, `network` (not looked at) or `missing` |
 //! | `classes` | the names of the containers of each class |
 //! | `volumes` | `name driver mountpoint options ownership containers[] host_containers[]`; `ownership` is `shifted`, `left` (only `host_containers`, those with the host's user namespace, use it), `undecided` (both kinds do), `elsewhere` or `plugin` |
 //! | `compose_projects` | `project directory files containers[] needs_host[]` |

@@ -153,6 +153,7 @@ mod tests {
         "subuid",
         "swarm",
         "swarm_manager",
+        "swarm_node",
         "swarm_services",
         "timed_out",
         "unit",
