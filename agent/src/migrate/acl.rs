@@ -12,8 +12,12 @@ pub(super) const STORED: [&str; 2] = ["trusted.SGI_ACL_FILE", "trusted.SGI_ACL_D
 const VERSION: [u8; 4] = 2_u32.to_le_bytes();
 const HEADER: usize = VERSION.len();
 const ENTRY: usize = 8;
+const USER: u16 = 0x01;
 const NAMED_USER: u16 = 0x02;
+const GROUP: u16 = 0x04;
 const NAMED_GROUP: u16 = 0x08;
+const MASK: u16 = 0x10;
+const OTHER: u16 = 0x20;
 
 /// An ACL's bytes, with every named id replaced. None if they are no ACL of the one version there is.
 fn replaced(bytes: &[u8], mut user: impl FnMut(u32) -> u32, mut group: impl FnMut(u32) -> u32) -> Option<Vec<u8>> {
@@ -60,6 +64,44 @@ pub fn places(bytes: &[u8], mapping: &Mapping, direction: Direction) -> Option<V
     };
     replaced(bytes, |id| note(id, mapping.uid.place(id, direction)), |id| note(id, mapping.gid.place(id, direction)))?;
     Some(found.into_inner())
+}
+
+/// An ACL, or the one that a mode stands for, with a user who may do what the owner may. The mask is widened for that.
+#[must_use]
+pub fn with_user(had: Option<&[u8]>, mode: u32, user: u32) -> Option<Vec<u8>> {
+    let mut entries: Vec<(u16, u16, u32)> = match had {
+        None => {
+            let bits = |shift: u32| u16::try_from(mode >> shift & 7).unwrap_or_default();
+            vec![(USER, bits(6), u32::MAX), (GROUP, bits(3), u32::MAX), (OTHER, bits(0), u32::MAX)]
+        }
+        Some(had) => {
+            let entries = had.strip_prefix(&VERSION)?;
+            let read = |entry: &[u8]| {
+                let (head, id) = entry.split_at_checked(4)?;
+                let (tag, bits) = head.split_at_checked(2)?;
+                let short = |bytes: &[u8]| bytes.first_chunk().copied().map(u16::from_le_bytes);
+                Some((short(tag)?, short(bits)?, u32::from_le_bytes(id.first_chunk().copied()?)))
+            };
+            entries.chunks(ENTRY).map(read).collect::<Option<_>>()?
+        }
+    };
+    // What the owner may do, the container's root may do: it is who the owner was to containers.
+    let may = entries.iter().find(|(tag, ..)| *tag == USER).map_or(0, |(_, bits, _)| *bits);
+    entries.retain(|(tag, _, id)| !(*tag == NAMED_USER && *id == user));
+    entries.push((NAMED_USER, may, user));
+    let group = entries.iter().find(|(tag, ..)| *tag == GROUP).map_or(0, |(_, bits, _)| *bits);
+    match entries.iter_mut().find(|(tag, ..)| *tag == MASK) {
+        Some((_, bits, _)) => *bits |= may,
+        None => entries.push((MASK, group | may, u32::MAX)),
+    }
+    entries.sort_unstable_by_key(|(tag, _, id)| (*tag, *id));
+    let mut out = VERSION.to_vec();
+    for (tag, bits, id) in entries {
+        out.extend(tag.to_le_bytes());
+        out.extend(bits.to_le_bytes());
+        out.extend(id.to_le_bytes());
+    }
+    Some(out)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::beneath::{Base, Found, entry};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Stat, Uid, XattrFlags, chmod, chownat, fstat, getxattr, lgetxattr, listxattr,
-    llistxattr, setxattr,
+    llistxattr, removexattr, setxattr,
 };
 use rustix::io::Errno;
 use std::borrow::Cow;
@@ -87,6 +87,15 @@ impl<'a> Inode<'a> {
     pub(super) fn set_attribute(&self, name: impl rustix::path::Arg, value: &[u8]) -> Result<(), MigrateError> {
         setxattr(self.link(), name, value, XattrFlags::empty())
             .map_err(|error| self.failed("write an extended attribute of", error))
+    }
+
+    pub(super) fn remove_attribute(&self, name: &str) -> Result<(), MigrateError> {
+        removexattr(self.link(), name).map_err(|error| self.failed("remove an extended attribute of", error))
+    }
+
+    /// Opens it to be read: for regular files only, all else may wait or do something.
+    pub(super) fn reader(&self) -> std::io::Result<fs_err::File> {
+        fs_err::File::open(self.link())
     }
 
     /// Gives it to an owner. Of anything but a directory this takes setuid, setgid and capabilities away.

@@ -3,6 +3,7 @@
 
 pub mod acl;
 mod beneath;
+pub mod bind;
 pub mod caps;
 mod copy;
 pub mod docker;

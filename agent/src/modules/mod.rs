@@ -27,6 +27,7 @@ mod stat;
 mod systemd;
 mod uri;
 mod user;
+mod userns_bind;
 mod userns_migrate;
 mod validators;
 mod wait_for;

@@ -2,7 +2,7 @@
 
 use super::{
     Context, ModuleSpec, ParamError, command, copy, docker_facts, file, group, lineinfile, shell, slurp, stat, systemd,
-    uri, user, userns_migrate, wait_for,
+    uri, user, userns_bind, userns_migrate, wait_for,
 };
 use crate::protocol::{ModuleCall, TaskReport};
 use crate::serve::RunError;
@@ -76,6 +76,7 @@ const MODULES: &[(&ModuleSpec, Build)] = &[
     (&systemd::SERVICE_SPEC, systemd::build),
     (&uri::SPEC, uri::build),
     (&user::SPEC, user::build),
+    (&userns_bind::SPEC, userns_bind::build),
     (&userns_migrate::SPEC, userns_migrate::build),
     (&wait_for::SPEC, wait_for::build),
 ];

@@ -1,6 +1,7 @@
 //! Transactions: what a step is about to change is recorded, durably, before it is changed; and undone from the record.
 
 mod account;
+mod bound;
 mod data_root;
 mod error;
 mod fence;
@@ -18,6 +19,7 @@ mod unit;
 mod verify;
 
 pub use account::{AccountState, Accounts};
+pub use bound::BoundState;
 pub use data_root::DataRootState;
 pub use error::{UndoError, boot_identity, now_ms};
 pub use fence::{Generation, HostLock};

@@ -2,6 +2,7 @@
 
 use super::UndoError;
 use super::account::Accounts;
+use super::bound::{self, BoundState};
 use super::data_root::{self, DataRootState};
 use super::history::Before;
 use super::lines::take_back;
@@ -72,6 +73,8 @@ impl Place<'_> {
             (Object::DataRoot { record, .. }, State::DataRoot(_)) => {
                 data_root::take_back(&path_of(record), self.state_dir, self.control)
             }
+            (Object::Bound { .. }, State::Bound(BoundState::Given)) => Ok(Outcome::Already),
+            (Object::Bound { record, .. }, State::Bound(_)) => bound::take_back(&path_of(record), self.state_dir),
             (object, _) => Err(UndoError::Other(format!("the record of {object} holds a state of another kind"))),
         }
     }

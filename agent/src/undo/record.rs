@@ -1,6 +1,7 @@
 //! What a transaction's files say. These formats are on hosts: readers of later versions must understand them.
 
 use super::account::AccountState;
+use super::bound::BoundState;
 use super::data_root::DataRootState;
 use super::unit::UnitState;
 use crate::files::PathState;
@@ -195,6 +196,13 @@ pub enum Object {
         /// The directory of the migration's own record, in the same form.
         record: String,
     },
+    /// A path of the host that containers bind, with what is in it.
+    Bound {
+        /// The path, in the form of [`path_text`].
+        path: String,
+        /// The file of its own record, in the same form.
+        record: String,
+    },
 }
 
 impl std::fmt::Display for Object {
@@ -205,6 +213,7 @@ impl std::fmt::Display for Object {
             Self::User(name) => ("user", name),
             Self::Group(name) => ("group", name),
             Self::DataRoot { root, .. } => ("data root", root),
+            Self::Bound { path, .. } => ("bound path", path),
         };
         write!(formatter, "{kind} {name}")
     }
@@ -222,6 +231,8 @@ pub enum State {
     Account(AccountState),
     /// Of an engine's data.
     DataRoot(DataRootState),
+    /// Of a bound path.
+    Bound(BoundState),
 }
 
 impl State {
@@ -233,6 +244,7 @@ impl State {
             Self::Unit(state) => state.describe(),
             Self::Account(state) => state.describe(),
             Self::DataRoot(state) => state.describe(),
+            Self::Bound(state) => state.describe().to_owned(),
         }
     }
 }

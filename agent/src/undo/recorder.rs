@@ -2,6 +2,7 @@
 
 use super::UndoError;
 use super::account::Accounts;
+use super::bound::bound_state;
 use super::data_root::data_root_state;
 use super::log::Log;
 use super::record::{Object, Record, State, path_of, path_text};
@@ -217,6 +218,17 @@ impl Recorder {
         })
     }
 
+    /// Records a path that containers bind, before it is given to a range with a record of its own.
+    ///
+    /// # Errors
+    /// [`UndoError`].
+    pub fn bound(&mut self, path: &Path, record: &Path) -> Result<(), UndoError> {
+        self.0.as_mut().map_or(Ok(()), |active| {
+            let state = State::Bound(bound_state(record)?);
+            active.object(Object::Bound { path: path_text(path), record: path_text(record) }, state)
+        })
+    }
+
     /// Stores what the recorded objects are after the change, and that the step has ended. The agent calls it when the
     /// module has returned. A step that began nothing leaves no record.
     ///
@@ -378,6 +390,7 @@ pub(super) fn state_of(object: &Object, accounts: &Accounts, control: &Control) 
         Object::User(name) => State::Account(accounts.user(name)?),
         Object::Group(name) => State::Account(accounts.group(name)?),
         Object::DataRoot { record, .. } => State::DataRoot(data_root_state(&path_of(record))?),
+        Object::Bound { record, .. } => State::Bound(bound_state(&path_of(record))?),
     })
 }
 
