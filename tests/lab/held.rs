@@ -56,8 +56,8 @@ fn live_restore_and_a_swarm_are_as_the_site_had_them_after_a_rollback_and_after_
     assert!(facts["scan"]["inodes"].as_u64() > Some(100), "{}", facts["scan"]);
     assert!(facts["volumes"].as_array().unwrap().iter().any(|volume| volume["name"] == "kept"));
 
-    let before = lab.states();
     lab.fault("h2", &["proxy-down-when-remapped"]);
+    let before = lab.states();
     run(&lab, 2).expect_states(&[("h1", HostState::RolledBack), ("h2", HostState::RolledBack)]);
     assert_standing("plain");
     for ((host, before), after) in lab.hosts().zip(&before).zip(lab.states()) {

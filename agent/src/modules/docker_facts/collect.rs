@@ -29,6 +29,9 @@ const HOST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Kernels from here on have user namespaces for everything that a container needs.
 const OLDEST_KERNEL: (u64, u64, u64) = (3, 8, 0);
 
+/// What writes, applies and verifies a rule for labels.
+const SELINUX_TOOLS: [&str; 3] = ["matchpathcon", "restorecon", "semanage"];
+
 /// Where units are looked for when the service manager does not answer, the first wins.
 const UNIT_DIRECTORIES: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
@@ -209,6 +212,7 @@ fn host_facts(cx: &Context, data_root: &Path, config: &Path) -> Value {
         "userns_usable": userns.is_ok(),
         "userns_problem": userns.err(),
         "selinux": host::selinux(),
+        "selinux_tools": SELINUX_TOOLS.iter().all(|tool| find_program(cx, tool).is_some()),
     })
 }
 

@@ -48,6 +48,7 @@
 //! | `user`, `group` | `name exists uid gid home shell`; `name exists gid` of `userns_remap_user` |
 //! | `kernel`, `kernel_supported` | release; 3.8 or newer |
 //! | `max_user_namespaces`, `userns_usable`, `userns_problem` | the sysctl (2147483647 where the kernel has none); whether root can make one |
+//! | `selinux_tools` | `semanage`, `restorecon` and `matchpathcon` are there |
 //! | `selinux` | `enforcing`, `permissive`, `disabled` or `absent` |
 
 mod caveats;

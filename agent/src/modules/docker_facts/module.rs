@@ -147,6 +147,7 @@ mod tests {
         "scan",
         "security_options",
         "selinux",
+        "selinux_tools",
         "snap",
         "subgid",
         "subid",
