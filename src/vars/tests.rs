@@ -341,7 +341,7 @@ fn rendered(docker: serde_json::Value, name: &str, more: &[(&str, serde_json::Va
     world.set_facts("h", &facts);
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     let text = world.scope(&play, "h").template_file(&templates.join(name)).expect("renders");
-    text.known().expect("known").to_string()
+    text.known().expect("known").clone()
 }
 
 fn found() -> serde_json::Value {

@@ -8,6 +8,7 @@ use crate::migrate::beneath::{Base, Found};
 use crate::migrate::caps::CAPABILITY;
 use crate::migrate::ids::{Direction, Mapping, Place};
 use crate::migrate::inode::{Inode, is_whiteout, kind};
+use crate::migrate::manifest::links;
 use crate::migrate::walk::{Visitor, walk};
 use crate::migrate::{MigrateError, Watch};
 use crate::undo::{path_of, path_text};
@@ -198,7 +199,7 @@ struct Looker<'a> {
     bind: &'a Bind<'a>,
     known: Vec<Known>,
     /// Names of an inode that have not been met, and one that has.
-    links: HashMap<u64, (u64, String)>,
+    links: HashMap<u64, (u32, String)>,
     /// Where it is written down; none where it is only looked at.
     book: Option<&'a mut Book>,
     given: Given,
@@ -215,15 +216,13 @@ impl OneByOne for Looker<'_> {
         let mapping = &self.bind.wish.mapping;
         let places = [mapping.uid.place(stat.st_uid, Direction::Into), mapping.gid.place(stat.st_gid, Direction::Into)];
         let file = self.bind.full(inode);
-        if stat.st_nlink > 1 && kind(stat) != FileType::Directory {
-            let left = self.links.entry(stat.st_ino).or_insert_with(|| (u64::from(stat.st_nlink), file.clone()));
+        if links(stat) > 1 && kind(stat) != FileType::Directory {
+            let left = self.links.entry(stat.st_ino).or_insert_with(|| (links(stat), file.clone()));
             left.0 = left.0.saturating_sub(1);
         }
-        if self.bind.wish.policy == Policy::Chown {
-            if places.contains(&Place::Outside) {
-                let owner = format!("{}:{}", stat.st_uid, stat.st_gid);
-                return Err(MigrateError::Refused(format!("{file} is {owner}'s, whom no container can be")));
-            }
+        if self.bind.wish.policy == Policy::Chown && places.contains(&Place::Outside) {
+            let owner = format!("{}:{}", stat.st_uid, stat.st_gid);
+            return Err(MigrateError::Refused(format!("{file} is {owner}'s, whom no container can be")));
         }
         self.given.inodes += 1;
         let moves = places.iter().any(|place| matches!(place, Place::To(_)));
