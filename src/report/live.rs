@@ -121,26 +121,27 @@ fn below(view: &RunView, now_ms: u64) -> Vec<String> {
         return Vec::new();
     }
     let mut rows = vec![summary(view, now_ms)];
-    let mut current: Vec<(&str, String, u64)> = Vec::new();
+    let mut current: Vec<(&str, String, u64, String)> = Vec::new();
     for name in &view.order {
         let Some(host) = view.hosts.get(name) else { continue };
+        let mut far = String::new();
         let (what, since) = match (&host.current, host.state, host.timeline.last()) {
             (Some((_, _, info, since)), ..) => {
-                let far = host.progress.as_ref().map(|work| format!(": {}", words::progress(work)));
-                (format!("{}{}", one_line(&info.task), far.unwrap_or_default()), *since)
+                far = host.progress.as_ref().map(|work| format!(": {}", words::progress(work))).unwrap_or_default();
+                (one_line(&info.task), *since)
             }
             (None, HostState::Verifying | HostState::RollingBack, Some((since, state))) => {
                 (words::state(*state).to_owned(), *since)
             }
             _ => continue,
         };
-        current.push((name, what, now_ms.saturating_sub(since)));
+        current.push((name, what, now_ms.saturating_sub(since), far));
     }
-    current.sort_by_key(|(_, _, took)| std::cmp::Reverse(*took));
+    current.sort_by_key(|(_, _, took, _)| std::cmp::Reverse(*took));
     let hidden = if current.len() > ROWS { current.len() + 1 - ROWS } else { 0 };
     let shown = current.len() - hidden;
-    for (name, what, took) in current.iter().take(shown) {
-        rows.push(format!("  {:<24} {what} ({})", one_line(name), words::took(*took)));
+    for (name, what, took, far) in current.iter().take(shown) {
+        rows.push(format!("  {:<24} {what} ({}){far}", one_line(name), words::took(*took)));
     }
     if hidden > 0 {
         rows.push(format!("  … and {} more", count(hidden, "host", "hosts")));
