@@ -171,6 +171,34 @@ mod tests {
     }
 
     #[test]
+    fn a_later_run_that_changed_nothing_or_is_undone_keeps_nobody_from_undoing_an_earlier_one() {
+        for later_changes in [false, true] {
+            let mut sandbox = Sandbox::new();
+            let (file, other) = (sandbox.write("file", "0"), sandbox.write("other", "0"));
+            let before = sandbox.snapshot();
+            sandbox.step("copy", json!({"dest": file, "content": "1"}));
+            sandbox.call(&Call::TxnKeep { txn: TXN.to_owned(), keep_undo_s: 3600 }).unwrap();
+            let (txn, run2) = ("d".repeat(32), agent(sandbox.state.path(), "run2"));
+            let say = |call: &Call| run2.answer(call, &Control::default(), &|_| {});
+            say(&open(&txn, "run2", 2)).unwrap();
+            let content = if later_changes { "2" } else { "0" };
+            let mut step = step(1);
+            (step.txn, step.generation) = (txn.clone(), 2);
+            let mut copy = task("copy", json!({"dest": other, "content": content}));
+            copy.step = Some(step);
+            report(say(&Call::Task(copy)).unwrap());
+            say(&Call::TxnKeep { txn: txn.clone(), keep_undo_s: 3600 }).unwrap();
+            let undo = Call::Revert { txn: TXN.to_owned() };
+            if later_changes {
+                assert_eq!(sandbox.call(&undo).unwrap_err().kind, AgentErrorKind::Fenced);
+                say(&Call::Revert { txn }).unwrap();
+            }
+            sandbox.revert();
+            assert_eq!(sandbox.snapshot(), before, "{later_changes}");
+        }
+    }
+
+    #[test]
     fn undo_tasks_run_in_their_place_and_handlers_and_rollback_after_all_steps() {
         let root = tempfile::tempdir().unwrap();
         let notes = root.path().join("notes");

@@ -13,6 +13,7 @@ use super::{Generation, UndoError, now_ms};
 use crate::fault;
 use crate::protocol::{BundledTask, RevertReport, RevertedStep};
 use crate::serve::Control;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,12 +63,12 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
         let no_op = history.steps.is_empty();
         return Ok(RevertReport { done: history.told, failed: None, drifted: Vec::new(), no_op });
     }
-    let seen = Generation::read(request.state_dir)?;
-    let superseded = seen.generation > transaction.manifest.generation && seen.run != transaction.manifest.run;
-    if standing.state == TxnState::Kept && superseded {
+    if standing.state == TxnState::Kept
+        && let Some(since) = changed_since(request.state_dir, &transaction)?
+    {
         return Err(UndoError::Fenced(format!(
             "transaction {} of generation {} was kept, and generation {} of run {} has changed this host since",
-            request.txn, transaction.manifest.generation, seen.generation, seen.run
+            request.txn, transaction.manifest.generation, since.generation, since.run
         )));
     }
     transaction.set_standing(TxnState::Reverting, None)?;
@@ -90,6 +91,34 @@ pub fn revert(request: &Revert<'_>) -> Result<RevertReport, UndoError> {
         transaction.set_standing(TxnState::Reverted, Some(now_ms() + KEPT_MS))?;
     }
     Ok(reverting.report)
+}
+
+/// A later run whose change may be in place on this host. One that has recorded no change, or is undone, is none.
+fn changed_since(state_dir: &Path, transaction: &Transaction) -> Result<Option<Generation>, UndoError> {
+    let own = &transaction.manifest;
+    let seen = Generation::read(state_dir)?;
+    if seen.generation <= own.generation || seen.run == own.run {
+        return Ok(None);
+    }
+    let mut harmless = BTreeSet::new();
+    for other in Transaction::all(state_dir)? {
+        let (generation, run) = (other.manifest.generation, other.manifest.run.clone());
+        if generation <= own.generation || run == own.run {
+            continue;
+        }
+        let may_stand = match other.standing()?.state {
+            TxnState::Reverted => false,
+            TxnState::Kept => !History::of(other.log()?.1).steps.is_empty(),
+            TxnState::Open | TxnState::Reverting => true,
+        };
+        if may_stand {
+            return Ok(Some(Generation { generation, run }));
+        }
+        harmless.insert(generation);
+    }
+    // Of a run whose record has been pruned nobody knows what it did.
+    let all_known = (own.generation + 1..=seen.generation).all(|generation| harmless.contains(&generation));
+    Ok(if all_known { None } else { Some(seen) })
 }
 
 struct Reverting<'a> {

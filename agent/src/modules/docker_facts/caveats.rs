@@ -101,8 +101,7 @@ fn volumes(container: &Container, say: &mut Say<'_>) {
         say("volume_driver", Effect::WantsHost, reason, HOST_USERNS);
     }
     if !local.is_empty() {
-        let reason =
-            format!("volumes {} stay in the old root; the remapped engine starts without them", local.join(", "));
+        let reason = format!("volumes {} are in the old root, where a remapped engine does not look", local.join(", "));
         say(
             "volumes",
             Effect::Note,

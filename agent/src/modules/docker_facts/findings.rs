@@ -168,7 +168,7 @@ fn host_caveats(engine: &Engine, volumes: usize) -> Vec<Caveat> {
     let mut say = |kind, effect, reason: String, what: &str| said.push(Caveat::host(kind, effect, reason, what));
     if !engine.userns() && engine.images + engine.containers > 0 || volumes > 0 && !engine.userns() {
         let reason = format!(
-            "{} images, {} containers and {volumes} volumes stay in {}; the remapped engine starts with an empty root",
+            "{} images, {} containers and {volumes} volumes are in {}, where a remapped engine does not look",
             engine.images, engine.containers, engine.root_dir
         );
         say(
