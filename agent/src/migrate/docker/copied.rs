@@ -5,7 +5,7 @@ use super::hands::Hands;
 use super::layout::{MOVED, kind};
 use super::log::{Plan, Step};
 use super::migration::{Done, Migration};
-use super::survey::{Strategy, remapped};
+use super::survey::{Strategy, Wanted, remapped};
 use crate::files::{open_parent, remove_tree};
 use crate::migrate::beneath::Base;
 use crate::migrate::ids::Direction;
@@ -16,7 +16,7 @@ use rustix::fs::fstatvfs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Says whether a copy of what is the containers' has room beside it.
+/// Says whether a copy of that has room beside it.
 ///
 /// # Errors
 /// [`MigrateError::Refused`] with what is there and what is needed.
@@ -129,14 +129,31 @@ impl Migration {
     }
 }
 
-/// Copies everything that goes along, and looks whether the copy is the original; how long the looking took.
-fn duplicate(base: &Base, inner: &Base, plan: &Plan, watch: &dyn Watch) -> Result<Duration, MigrateError> {
+/// What goes along.
+fn starts(base: &Base) -> Result<Vec<PathBuf>, MigrateError> {
     let mut starts = Vec::new();
     for name in MOVED.map(PathBuf::from) {
         if kind(base, &name)?.is_some() {
             starts.push(name);
         }
     }
+    Ok(starts)
+}
+
+/// As [`room`], of everything that goes along: logs and images' metadata, too. Nothing may be mounted there.
+///
+/// # Errors
+/// As [`room`].
+pub(super) fn room_for_all(base: &Base, wanted: &Wanted, watch: &dyn Watch) -> Result<(), MigrateError> {
+    if wanted.strategy == Strategy::Move {
+        return Ok(());
+    }
+    room(base, wanted.strategy, &scan_copy(base, &starts(base)?, &wanted.mapping, watch)?)
+}
+
+/// Copies everything that goes along, and looks whether the copy is the original; how long the looking took.
+fn duplicate(base: &Base, inner: &Base, plan: &Plan, watch: &dyn Watch) -> Result<Duration, MigrateError> {
+    let starts = starts(base)?;
     let bytes = if plan.strategy == Strategy::Reflink { Bytes::Shared } else { Bytes::Copied };
     let begun = Instant::now();
     watch.begins("looking at", None, false);

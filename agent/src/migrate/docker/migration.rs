@@ -1,7 +1,7 @@
 //! Bringing an engine's data into the remapped root and back. The strategy `move`: it is shifted where it is, and then
 //! renamed. Every step finds by looking whether it is done, so that a migration cut short anywhere goes on, or back.
 
-use super::copied::room;
+use super::copied::room_for_all;
 use super::hands::Hands;
 use super::layout::Layout;
 use super::log::{Plan, Progress, Stage, Step};
@@ -196,7 +196,7 @@ impl Migration {
         let scan = shift.look(Direction::Into)?;
         done.looked += begun.elapsed();
         scan.admit(Direction::Into, true)?;
-        room(base, wanted.strategy, &scan.manifest)?;
+        room_for_all(base, wanted, watch)?;
         let mut modes = Vec::new();
         for path in &survey.layout.passed {
             let mode = Inode::at(base, path)?.stat()?.st_mode & 0o7777;
