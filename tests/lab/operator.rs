@@ -49,7 +49,7 @@ fn a_host_that_holds_data_is_refused_before_anything_changes() {
     assert_eq!(run.tasks("h1", StepStatus::Failed), ["Data on this host may be left aside"]);
     let account = run.account();
     assert!(account.contains("The host holds 1 images, 2 containers and 0 volumes"), "{account}");
-    assert!(account.contains("existing_data: keep_aside"), "{account}");
+    assert!(account.contains("existing_data: migrate to take them along, or keep_aside"), "{account}");
     assert!(!run.has(|event| matches!(event, EventKind::StepIntent { info, .. } if info.mutating)), "{account}");
     for ((host, before), after) in lab.hosts().zip(&before).zip(lab.states()) {
         assert_as_before(host, before, &after);

@@ -15,13 +15,14 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How many are named.
 const NAMED: usize = 5;
 
-/// Waits a little until nobody uses a directory.
+/// Waits a little until nobody uses a directory. A remapped root that its engine left mounted on itself is unmounted.
 ///
 /// # Errors
 /// [`MigrateError::Refused`] says who does.
 pub fn wait_until_idle(root: &Path, control: &Control) -> Result<(), MigrateError> {
     let until = Instant::now() + LEAVING;
     loop {
+        unmount_roots(root)?;
         let users = users(root)?;
         if users.is_empty() {
             return Ok(());
@@ -35,6 +36,20 @@ pub fn wait_until_idle(root: &Path, control: &Control) -> Result<(), MigrateErro
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// An engine binds its remapped root on itself where that is not shared (moby, `setupDaemonRootPropagation`), and leaves that
+/// behind when it dies while it starts. One that is in use stays.
+fn unmount_roots(root: &Path) -> Result<(), MigrateError> {
+    let is_range = |name: &str| name.split('.').count() == 2 && name.split('.').all(|id| id.parse::<u32>().is_ok());
+    let device = |path: &Path| rustix::fs::lstat(path).map(|stat| stat.st_dev).ok();
+    for point in mounts_below(root)? {
+        let name = point.strip_prefix(root).ok().and_then(Path::to_str);
+        if name.is_some_and(is_range) && device(&point) == device(root) {
+            let _in_use = rustix::mount::unmount(&point, rustix::mount::UnmountFlags::NOFOLLOW);
+        }
+    }
+    Ok(())
 }
 
 fn users(root: &Path) -> Result<Vec<String>, MigrateError> {
@@ -105,6 +120,26 @@ mod tests {
         let found: Vec<PathBuf> = points(text).collect();
         assert_eq!(found, [PathBuf::from("/var/lib/docker/a b"), PathBuf::from("/proc")]);
         assert_eq!(unescaped(b"a\\"), PathBuf::from("a\\"));
+    }
+
+    #[test]
+    fn a_remapped_root_that_is_mounted_on_itself_is_unmounted_and_nothing_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs_err::canonicalize(directory.path()).unwrap();
+        let bind = |name: &str| {
+            let path = root.join(name);
+            fs_err::create_dir(&path).unwrap();
+            let bound = std::process::Command::new("mount").arg("--bind").args([&path, &path]).output();
+            bound.is_ok_and(|bound| bound.status.success())
+        };
+        if !bind("1000.1000") || !bind("volume") {
+            eprintln!("skipped: nothing may be mounted");
+            return;
+        }
+        unmount_roots(&root).unwrap();
+        assert_eq!(mounts_below(&root).unwrap(), [root.join("volume")]);
+        rustix::mount::unmount(root.join("volume"), rustix::mount::UnmountFlags::NOFOLLOW).unwrap();
+        assert_eq!(users(&root).unwrap(), Vec::<String>::new());
     }
 
     #[test]
