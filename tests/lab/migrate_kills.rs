@@ -53,14 +53,16 @@ fn counted(lab: &Lab) -> [u64; 2] {
     [into, back]
 }
 
-/// Seeded points, `WAY:CHANGE:WHO`. A third are on the way back; half are near one of the ends, where names are changed.
+/// Seeded points, `WAY:CHANGE:WHO`. A third are on the way back, but for hosts; half are near one of the ends, where names are changed.
 fn points([into, back]: [u64; 2]) -> Vec<String> {
     let mut points = Vec::new();
     for who in ["agent", "controller", "host"] {
         for index in 0..EACH {
             let digest = Sha256::digest(format!("{who} {index}"));
             let chance = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
-            let (way, all) = if index % 3 == 2 { ("back", back) } else { ("into", into) };
+            // A host that loses power on the way back of a kept change has no guard that comes before its engine, which then
+            // starts on data that is half there: docs/migration.md says so.
+            let (way, all) = if index % 3 == 2 && who != "host" { ("back", back) } else { ("into", into) };
             let number = match index % 4 {
                 0 => chance % 40,
                 1 => all - 1 - chance % 40,
