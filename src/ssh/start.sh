@@ -74,7 +74,8 @@ for b in $r "$@"; do
 done;
 
 # It is not there, or not whole. Root makes its directory only below what is safe already. A file that cannot be run says
-# that the file system is mounted noexec: the next directory then.
+# that the file system is mounted noexec: the next directory then. Another user looks at the last three of its path: where
+# mkdir itself has just made them, there is nothing to look at.
 pick;
 [ -n "$s" ] || { say arch "$a"; exit 3; };
 f=;
@@ -86,8 +87,12 @@ for b in "$@"; do
     checked "$p";
     [ -d "$b" ] || { mkdir -p "$b" && chmod 711 "$b"; } 2>/dev/null || continue;
   fi;
-  mkdir -p "$b/agent/$s" 2>/dev/null || continue;
-  checked "$b/agent/$s";
+  if [ "$m" -ne 0 ] && mkdir "$b" "$b/agent" "$b/agent/$s" 2>/dev/null; then
+    cd -P "$b/agent/$s" && d=$PWD && cd / || continue;
+  else
+    mkdir -p "$b/agent/$s" 2>/dev/null || continue;
+    checked "$b/agent/$s";
+  fi;
   t=$d/.new.$$;
   { : >"$t" && chmod 755 "$t" && [ -x "$t" ]; } 2>/dev/null && f=$d && break;
   rm -f "$t" 2>/dev/null;

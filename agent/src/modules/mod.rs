@@ -10,6 +10,7 @@ mod execute;
 mod file;
 mod file_link;
 mod group;
+mod inode_flags;
 mod line_edit;
 mod line_template;
 mod lineinfile;

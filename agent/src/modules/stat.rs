@@ -1,5 +1,6 @@
 //! `stat`: what a path is. Keys and values are those of ansible-core's `stat.py`.
 
+use super::inode_flags::InodeFlags;
 use super::programs::find_program;
 use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
@@ -35,32 +36,8 @@ pub(super) const SPEC: ModuleSpec = ModuleSpec {
     require_one_of: &[],
 };
 
-/// How long `file` and `lsattr` may take.
+/// How long `file` may take.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The letters of lsattr and Ansible's words for them.
-const ATTRIBUTES: &[(char, &str)] = &[
-    ('A', "noatime"),
-    ('a', "append"),
-    ('c', "compressed"),
-    ('C', "nocow"),
-    ('d', "nodump"),
-    ('D', "dirsync"),
-    ('e', "extents"),
-    ('E', "encrypted"),
-    ('h', "blocksize"),
-    ('i', "immutable"),
-    ('I', "indexed"),
-    ('j', "journalled"),
-    ('N', "inline"),
-    ('s', "zero"),
-    ('S', "synchronous"),
-    ('t', "notail"),
-    ('T', "blockroot"),
-    ('u', "undelete"),
-    ('X', "compressedraw"),
-    ('Z', "compresseddirty"),
-];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +114,7 @@ impl Stat {
             stat.insert("charset".to_owned(), json!(charset));
         }
         if self.get_attributes {
-            stat.extend(attributes(cx, path));
+            stat.extend(attributes(path));
         }
         Ok(stat)
     }
@@ -224,31 +201,16 @@ fn mime(cx: &Context, path: &Path) -> (String, String) {
     }
 }
 
-/// What `lsattr` says.
-fn attributes(cx: &Context, path: &Path) -> Map<String, Value> {
-    let said = find_program(cx, "lsattr").and_then(|program| {
-        let argv = [program.as_os_str(), "-vd".as_ref(), path.as_os_str()];
-        let finished = cx.process(argv).timeout(HELPER_TIMEOUT).run().ok()?;
-        finished.success().then(|| finished.stdout_text())
-    });
-    let (version, flags) = said.as_deref().and_then(parse_lsattr).unwrap_or_default();
-    let words: Vec<&str> = flags
-        .chars()
-        .filter_map(|letter| ATTRIBUTES.iter().find(|(known, _)| *known == letter))
-        .map(|(_, word)| *word)
-        .collect();
-    let version = if version.is_empty() { Value::Null } else { json!(version) };
-    [("version", version), ("attributes", json!(words)), ("attr_flags", json!(flags))]
+/// What `lsattr` would say.
+fn attributes(path: &Path) -> Map<String, Value> {
+    let found = InodeFlags::of(path);
+    let words = found.as_ref().map(InodeFlags::words).unwrap_or_default();
+    let letters = found.as_ref().map(InodeFlags::letters).unwrap_or_default();
+    let version = found.map_or(Value::Null, |found| json!(found.version.to_string()));
+    [("version", version), ("attributes", json!(words)), ("attr_flags", json!(letters))]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
-}
-
-/// `3168274236 --------------e------- /etc/passwd` is version and flags.
-fn parse_lsattr(said: &str) -> Option<(String, String)> {
-    let mut words = said.split_whitespace();
-    let (version, flags) = (words.next()?, words.next()?);
-    Some((version.to_owned(), flags.replace('-', "")))
 }
 
 #[cfg(test)]
@@ -309,10 +271,5 @@ mod tests {
         assert_eq!(stat(json!({"path": link, "follow": true})), json!({"exists": false}));
         fs_err::write(dir.path().join("f"), "").unwrap();
         assert_eq!(stat(json!({"path": link, "follow": true}))["isreg"], true);
-    }
-
-    #[test]
-    fn lsattr_is_read() {
-        assert_eq!(parse_lsattr("12 ----i---e--- /x y\n"), Some(("12".to_owned(), "ie".to_owned())));
     }
 }
