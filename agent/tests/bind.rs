@@ -6,12 +6,11 @@ mod support;
 
 #[cfg(test)]
 mod tests {
-    use crate::support::tree::{CAPABLE, Listing, attribute, differences, file, give, listing, zoo};
+    use crate::support::tree::{CAPABLE, Listing, Until, attribute, differences, file, give, listing, zoo};
     use rollgate_agent::migrate::bind::{Bind, Book, Given, Policy, Standing};
     use rollgate_agent::migrate::{IdRange, Mapping, MigrateError, Nobody, Watch};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicI64, Ordering};
     use tempfile::TempDir;
 
     const UID: u32 = 231_072;
@@ -75,19 +74,6 @@ mod tests {
     fn owner(path: &Path) -> (u32, u32, u32) {
         let meta = fs_err::symlink_metadata(path).unwrap();
         (meta.uid(), meta.gid(), meta.permissions().mode() & 0o7777)
-    }
-
-    /// Lets so many changes happen, and no more.
-    struct Until(AtomicI64);
-
-    impl Watch for Until {
-        fn before_change(&self) -> Result<(), MigrateError> {
-            if self.0.fetch_sub(1, Ordering::SeqCst) > 0 {
-                Ok(())
-            } else {
-                Err(MigrateError::Stopped("the power is gone".to_owned()))
-            }
-        }
     }
 
     #[test]
@@ -196,14 +182,14 @@ mod tests {
         site.take_back(&Nobody).unwrap();
         let mut points = 0;
         for changes in 0.. {
-            let until = Until(AtomicI64::new(changes));
+            let until = Until::changes(changes);
             let stopped = site.bind(Policy::Chown, true, &until).give(&mut site.book()).is_err();
             if changes % 2 == 0 && site.book().standing() != Standing::AsItWas {
                 site.give(Policy::Chown, true);
                 assert_same(&given, &site.listing());
             }
             // Back, stopped once more on the way.
-            let _maybe = site.take_back(&Until(AtomicI64::new(changes / 2)));
+            let _maybe = site.take_back(&Until::changes(changes / 2));
             site.take_back(&Nobody).unwrap();
             assert_same(&before, &site.listing());
             assert_eq!(site.book().standing(), Standing::AsItWas);

@@ -335,6 +335,38 @@ mod tests {
     }
 
     #[test]
+    fn a_revert_of_a_kept_change_goes_on_after_a_reboot_whether_or_not_it_had_a_guard() {
+        for had_guard in [true, false] {
+            let mut host = Guarded::new(LONG);
+            let (one, two) = (host.write("1", "before"), host.write("2", "before"));
+            let before = snapshot(host.root.path());
+            host.step(1, "copy", json!({"dest": one, "content": "after"})).unwrap();
+            host.step(2, "copy", json!({"dest": two, "content": "after"})).unwrap();
+            let guard = host.pid();
+            assert_eq!(report(host.call(confirm(NONCE)).unwrap()).state, GuardState::Confirmed);
+            wait_gone(guard);
+            if !had_guard {
+                for name in ["guard.json", "deadline", "guard.run"] {
+                    fs_err::remove_file(host.record(name)).unwrap();
+                }
+            }
+            // Half of it is put back.
+            host.write("1", "an operator's");
+            let Ok(Answer::Revert(half)) = host.call(Call::Revert { txn: TXN.to_owned() }) else { panic!("refused") };
+            assert!(half.failed.unwrap().contains("drifted"));
+            assert_eq!([host.read("1"), host.read("2")], ["an operator's", "before"]);
+            host.write("1", "after");
+            host.channel = None;
+            assert!(host.command(&["boot"]).status.success());
+            assert_eq!(snapshot(host.root.path()), before);
+            assert_eq!(host.status().state, GuardState::Reverting);
+            assert!(host.command(&["run", TXN]).status.success());
+            let fired = host.wait_for(GuardState::RevertedByGuard).fired.unwrap();
+            assert_eq!((fired.cause, fired.error), (GuardCause::Reboot, None));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_put_back_is_said_and_can_be_tried_again() {
         let mut host = Guarded::new(LONG);
         let file = host.write("file", "before");

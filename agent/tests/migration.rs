@@ -6,12 +6,11 @@ mod support;
 #[cfg(test)]
 mod tests {
     use crate::support::data_root::{AGENT, DB, container, data_root, state, volume_mount};
-    use crate::support::tree::{Disk, Listing, differences, file, give, permit};
+    use crate::support::tree::{Disk, Listing, Until, differences, file, give, permit};
     use rollgate_agent::migrate::docker::{Migration, Stage, Strategy, Wanted};
     use rollgate_agent::migrate::{Direction, IdRange, Mapping, MigrateError, Nobody, Watch};
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicI64, Ordering};
 
     const UID: u32 = 231_072;
     const GID: u32 = 300_000;
@@ -332,20 +331,20 @@ mod tests {
                 }
             }
         };
-        let all = Until(AtomicI64::new(i64::MAX));
+        let all = Until::changes(i64::MAX);
         host.go(Direction::Into, &all).unwrap();
         assert_same(&inside(&before), &portable(host.state()));
-        let changes = i64::MAX - all.0.load(Ordering::SeqCst);
-        let back = Until(AtomicI64::new(i64::MAX));
+        let changes = i64::MAX - all.left();
+        let back = Until::changes(i64::MAX);
         host.go(Direction::OutOf, &back).unwrap();
-        let changes_back = i64::MAX - back.0.load(Ordering::SeqCst);
+        let changes_back = i64::MAX - back.left();
         aside();
         // From here on without the nodes, which an engine would have made again.
         let mut before = host.state();
         let mut seed = 9;
         for point in 0..50 {
             let at = 1 + seeded(&mut seed, changes - 20);
-            let stopped = host.go(Direction::Into, &Until(AtomicI64::new(at)));
+            let stopped = host.go(Direction::Into, &Until::changes(at));
             assert!(matches!(stopped, Err(MigrateError::Stopped(_))), "at {at}: {stopped:?}");
             if point % 2 == 0 {
                 host.go(Direction::OutOf, &Nobody).unwrap();
@@ -355,7 +354,7 @@ mod tests {
             host.go(Direction::Into, &Nobody).unwrap();
             assert_same(&inside(&before), &portable(host.state()));
             let at = 1 + seeded(&mut seed, changes_back - 4);
-            let stopped = host.go(Direction::OutOf, &Until(AtomicI64::new(at)));
+            let stopped = host.go(Direction::OutOf, &Until::changes(at));
             assert!(matches!(stopped, Err(MigrateError::Stopped(_))), "back at {at}: {stopped:?}");
             assert!(matches!(host.go(Direction::Into, &Nobody), Err(MigrateError::Refused(_))));
             host.go(Direction::OutOf, &Nobody).unwrap();
@@ -363,16 +362,6 @@ mod tests {
             aside();
             // It has other inodes now.
             before = host.state();
-        }
-    }
-
-    /// Lets so many changes happen, and no more.
-    struct Until(AtomicI64);
-
-    impl Watch for Until {
-        fn before_change(&self) -> Result<(), MigrateError> {
-            let left = self.0.fetch_sub(1, Ordering::SeqCst);
-            if left > 0 { Ok(()) } else { Err(MigrateError::Stopped("the power is gone".to_owned())) }
         }
     }
 
@@ -385,7 +374,7 @@ mod tests {
     /// Stops at a change, goes on or back from there, and looks whether everything is where it should be.
     fn stopped(host: &Host, outside: &State, inside: &State, point: i64, way: Direction, and_on: bool) {
         let back = if way == Direction::Into { Direction::OutOf } else { Direction::Into };
-        let stopped = host.go(way, &Until(AtomicI64::new(point)));
+        let stopped = host.go(way, &Until::changes(point));
         assert!(matches!(stopped, Err(MigrateError::Stopped(_))), "{way:?} was not stopped at {point}: {stopped:?}");
         let last = if and_on { way } else { back };
         host.go(last, &Nobody).unwrap_or_else(|error| panic!("{way:?} stopped at {point}, then {last:?}: {error}"));
@@ -399,9 +388,9 @@ mod tests {
         let (outside, inside) = (without_nodes(before.clone()), remapped(&before, &host.root));
         host.go(Direction::Into, &Nobody).unwrap();
         host.go(Direction::OutOf, &Nobody).unwrap();
-        let all = Until(AtomicI64::new(i64::MAX));
+        let all = Until::changes(i64::MAX);
         host.go(Direction::Into, &all).unwrap();
-        let changes = i64::MAX - all.0.load(Ordering::SeqCst);
+        let changes = i64::MAX - all.left();
         host.go(Direction::OutOf, &Nobody).unwrap();
         // The first changes nothing: the record itself is about to be written.
         for point in (1..changes).step_by(3) {
@@ -418,10 +407,10 @@ mod tests {
         let before = host.state();
         assert!(before.0.len() > 5000, "{}", before.0.len());
         let (outside, inside) = (without_nodes(before.clone()), remapped(&before, &host.root));
-        let all = Until(AtomicI64::new(i64::MAX));
+        let all = Until::changes(i64::MAX);
         host.go(Direction::Into, &all).unwrap();
         assert_same(&inside, &host.state());
-        let changes = i64::MAX - all.0.load(Ordering::SeqCst);
+        let changes = i64::MAX - all.left();
         let mut seed = 5;
         let mut way = Direction::OutOf;
         for point in 0..50 {

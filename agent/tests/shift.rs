@@ -6,14 +6,13 @@ mod support;
 #[cfg(test)]
 mod tests {
     use crate::support::tree::{
-        CAPABLE, Disk, Listing, attribute, differences, file, give, herd, listing, permit, shifted, zoo,
+        CAPABLE, Disk, Listing, Until, attribute, differences, file, give, herd, listing, permit, shifted, zoo,
     };
     use rollgate_agent::migrate::{
         Base, Direction, IdRange, Journal, Mapping, MigrateError, Nobody, Shift, Shifted, Watch,
     };
     use rustix::fs::lremovexattr;
     use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicI64, Ordering};
     use tempfile::TempDir;
 
     const UID: u32 = 231_072;
@@ -89,25 +88,6 @@ mod tests {
             eprintln!("skipped: only root gives files away");
         }
         root
-    }
-
-    /// Lets so many changes happen, and no more.
-    struct Until(AtomicI64);
-
-    impl Until {
-        fn changes(count: i64) -> Self {
-            Self(AtomicI64::new(count))
-        }
-    }
-
-    impl Watch for Until {
-        fn before_change(&self) -> Result<(), MigrateError> {
-            if self.0.fetch_sub(1, Ordering::SeqCst) > 0 {
-                Ok(())
-            } else {
-                Err(MigrateError::Stopped("the power is gone".to_owned()))
-            }
-        }
     }
 
     #[test]
@@ -279,7 +259,7 @@ mod tests {
         let all = Until::changes(i64::MAX);
         trees.shift(Direction::Into, &all).unwrap();
         assert_same(&after, &trees.listing());
-        let changes = i64::MAX - all.0.load(Ordering::SeqCst);
+        let changes = i64::MAX - all.left();
         let mut inside = true;
         let mut seed = 4;
         for point in 0..50 {

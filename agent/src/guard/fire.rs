@@ -53,8 +53,7 @@ impl Fire<'_> {
             let earlier = guard.record.fired.take();
             let cause = earlier.as_ref().map_or(cause, |fired| fired.cause);
             let begun_ms = earlier.map_or_else(now_ms, |fired| fired.begun_ms);
-            guard.record.fired =
-                Some(GuardFired { cause, begun_ms, ended_ms: None, revert: None, verify: None, error: None });
+            guard.record.fired = Some(GuardFired::begun(cause, begun_ms));
             guard.record.enter(GuardState::Reverting);
             guard.record.save(dir)?;
             guard

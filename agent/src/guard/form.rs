@@ -3,10 +3,8 @@
 use super::lease::Holder;
 use super::units;
 use crate::protocol::GuardForm;
+use crate::serve::STATE_DIR;
 use std::path::Path;
-
-/// Root's state directory: the one that the units know.
-pub(super) const STATE_DIR: &str = "/var/lib/rollgate";
 
 /// There while systemd is PID 1 (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
@@ -22,6 +20,11 @@ impl Chosen {
     pub(super) fn weak(why: &str) -> Self {
         Self { form: GuardForm::Process, weak: Some(why.to_owned()) }
     }
+}
+
+/// Sees to it that a revert that is about to begin goes on after a reboot. Where systemd cannot be had, it cannot.
+pub fn outlive_reboot(holder: &Holder<'_>) {
+    let _form = choose(holder);
 }
 
 /// Chooses, and installs the units where they are the choice.

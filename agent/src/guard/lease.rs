@@ -3,7 +3,7 @@
 use super::clock::Now;
 use super::form;
 use super::record::{Deadline, Guard, GuardLock, GuardRecord};
-use super::{GuardError, ensure_running};
+use super::{GuardError, ensure_running, units};
 use crate::protocol::{GuardArm, GuardCause, GuardForm, GuardReport, GuardState};
 use crate::serve::Control;
 use crate::undo::{HostLock, Transaction, TxnState, UndoError, is_txn_id};
@@ -219,6 +219,9 @@ pub fn settle_reverted(transaction: &Transaction) -> Result<(), UndoError> {
     let _lock = GuardLock::take(&transaction.dir)?;
     let Some(mut guard) = Guard::load(&transaction.dir, None) else { return Ok(()) };
     if transaction.standing()?.state == TxnState::Reverted && guard.record.state != GuardState::RevertedByGuard {
+        if guard.record.state == GuardState::RevertFailed && guard.record.form == GuardForm::Systemd {
+            units::forget_failure(&transaction.manifest.txn);
+        }
         guard.record.enter(GuardState::Reverted);
         guard.record.save(&transaction.dir)?;
     }

@@ -6,7 +6,8 @@ use super::clock::Now;
 use super::fire::{Fire, Shot};
 use super::lease::{Holder, confirm};
 use super::record::Guard;
-use crate::protocol::{GuardReport, RevertedStep};
+use super::units;
+use crate::protocol::{GuardForm, GuardReport, GuardState, RevertedStep};
 use crate::serve::Control;
 use crate::undo::{Scope, Transaction, UndoError};
 use std::path::Path;
@@ -33,7 +34,12 @@ pub fn revert_here(state_dir: &Path, txn: &str, told: &dyn Fn(&str)) -> Result<G
     let scope = Scope::Whole;
     let fire = Fire { state_dir, transaction: &transaction, known: None, by_hand: true, scope, progress: &tell };
     match fire.fire()? {
-        Shot::Done(report) => Ok(*report),
+        Shot::Done(report) => {
+            if report.state == GuardState::RevertedByGuard && report.form == GuardForm::Systemd {
+                units::forget_failure(txn);
+            }
+            Ok(*report)
+        }
         Shot::Held(_) => {
             let guard = Guard::load(&transaction.dir, None)
                 .ok_or_else(|| GuardError::Refused(format!("transaction {txn} has no guard")))?;

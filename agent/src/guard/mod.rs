@@ -19,6 +19,7 @@ mod units;
 
 pub use boot::{boot, booted};
 pub use error::GuardError;
+pub use form::outlive_reboot;
 pub use lease::{Holder, arm, cancel, confirm, extend, forbid_keeping, revive, settle_reverted, status, still_armed};
 pub use local::{confirm_here, revert_here};
 pub use runner::{Ran, run};

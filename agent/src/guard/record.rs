@@ -154,6 +154,17 @@ impl Guard {
         })
     }
 
+    /// The guard of a revert that the host's last reboot cut short: it goes on, whoever began it, armed or not.
+    pub(super) fn resumed(known: Option<Self>) -> Self {
+        let mut guard = known.unwrap_or_else(|| {
+            let record = GuardRecord { weak: None, ..GuardRecord::missing() };
+            Self { record, deadline: Deadline::missing() }
+        });
+        guard.record.enter(GuardState::Reverting);
+        guard.record.fired.get_or_insert_with(|| GuardFired::begun(GuardCause::Reboot, now_ms()));
+        guard
+    }
+
     /// Moves the deadline to the armed time from now.
     pub(super) fn renew(&mut self, dir: &Path, now: &Now) -> Result<(), UndoError> {
         self.deadline = Deadline::after(now, self.record.timeout_ms.saturating_add(self.record.delay_ms));

@@ -1,8 +1,7 @@
 //! The guard's systemd units: written once for each agent, and left there. Nothing is reloaded to arm or extend.
 
-use super::form::STATE_DIR;
 use crate::files::{Final, Staged};
-use crate::serve::{Control, Process};
+use crate::serve::{Control, Process, STATE_DIR};
 use crate::undo::UndoError;
 use std::path::Path;
 use std::time::Duration;
@@ -50,6 +49,11 @@ pub(super) fn start(txn: &str) -> Result<(), UndoError> {
 /// Has a guard started when its turn comes.
 pub(super) fn start_later(txn: &str) -> Result<(), UndoError> {
     systemctl(&["start", "--no-block", &name(txn)])
+}
+
+/// Takes a guard whose revert failed off systemd's list of failed units: what it could not end is done.
+pub(super) fn forget_failure(txn: &str) {
+    let _nothing_depends_on_it = systemctl(&["reset-failed", &name(txn)]);
 }
 
 fn name(txn: &str) -> String {

@@ -28,6 +28,7 @@ mod stat;
 mod systemd;
 mod uri;
 mod user;
+mod userns;
 mod userns_bind;
 mod userns_migrate;
 mod validators;

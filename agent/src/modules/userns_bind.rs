@@ -1,14 +1,14 @@
 //! `userns_bind`: a path of the host that containers bind, opened to the ids that they have under `userns-remap`. Undone, what
 //! was there gets back its owner and mode, and nothing else does (S11).
 
+use super::userns::{Asked, failed, mapping, record, whole_range};
 use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
 use crate::fault::Changes;
 use crate::migrate::bind::{Bind, Book, Given, Policy, Standing};
-use crate::migrate::{IdRange, Mapping, MigrateError, Watch};
+use crate::migrate::{Mapping, Watch};
 use crate::protocol::{Change, Diff, ModuleCall, TaskReport};
-use crate::serve::Control;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -61,10 +61,6 @@ enum Wanted {
     Leave,
 }
 
-fn whole_range() -> u32 {
-    65_536
-}
-
 struct UsernsBind {
     params: Params,
     mapping: Mapping,
@@ -72,13 +68,7 @@ struct UsernsBind {
 
 pub(super) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
     let mut params: Params = decode(call)?;
-    let range = |name: &'static str, start| {
-        IdRange::new(start, params.count).map_err(|what| ParamError::new(&call.module, name, &what))
-    };
-    let mapping = Mapping {
-        uid: range("start", params.start)?,
-        gid: range("gid_start", params.gid_start.unwrap_or(params.start))?,
-    };
+    let mapping = mapping(call, params.start, params.gid_start, params.count)?;
     params.path = params.path.components().collect();
     if params.recurse && !params.allow.iter().any(|allowed| allowed.components().eq(params.path.components())) {
         let what = "needs the path itself in `allow`: everything in it would get other owners";
@@ -90,12 +80,12 @@ pub(super) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
 impl Module for UsernsBind {
     fn check(&self, cx: &Context) -> Result<TaskReport, ModuleError> {
         let Some((path, policy)) = self.wanted()? else { return Ok(TaskReport::new(Change::Unchanged)) };
-        let record = record(cx, &path);
+        let record = record(cx, "bind", &path);
         if record.exists() && Book::open(&record).map_err(failed)?.standing() == Standing::Given {
             return Ok(self.report(Change::Unchanged, &Given::default()));
         }
         let watch = Asked { control: &cx.control, changes: Changes::default() };
-        let given = self.bind(&path, policy, &watch)?.look().map_err(failed)?;
+        let given = self.bind(&path, policy, &watch)?.look().map_err(|error| watch.failed(SPEC.name, error))?;
         let change = if given.changed == 0 { Change::Unchanged } else { Change::Changed };
         let mut report = self.report(change, &given);
         if cx.diff && given.changed > 0 {
@@ -107,13 +97,14 @@ impl Module for UsernsBind {
 
     fn apply(&self, cx: &mut Context) -> Result<TaskReport, ModuleError> {
         let Some((path, policy)) = self.wanted()? else { return Ok(TaskReport::new(Change::Unchanged)) };
-        let record = record(cx, &path);
+        let record = record(cx, "bind", &path);
         if let Some(directory) = record.parent() {
             fs_err::create_dir_all(directory)?;
         }
         let watch = Asked { control: &cx.control, changes: Changes::of(&cx.state_dir) };
         let bind = self.bind(&path, policy, &watch)?;
         let mut book = Book::open(&record).map_err(failed)?;
+        let failed = |error| watch.failed(SPEC.name, error);
         // What forbids it is said before anything is written down.
         let nothing = book.standing() == Standing::AsItWas && bind.look().map_err(failed)?.changed == 0;
         if book.standing() == Standing::Given || nothing {
@@ -154,38 +145,5 @@ impl UsernsBind {
             .with("path", self.params.path.display().to_string())
             .with("inodes", given.inodes)
             .with("changed_inodes", given.changed)
-    }
-}
-
-/// Where the record of a path is.
-fn record(cx: &Context, path: &Path) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    cx.state_dir.join("bind").join(crate::files::digest(path.as_os_str().as_bytes()))
-}
-
-fn failed(error: MigrateError) -> ModuleError {
-    match error {
-        MigrateError::Journal(error) => ModuleError::Record(error),
-        MigrateError::File(error) => ModuleError::File(error),
-        error => ModuleError::failed(error.to_string()),
-    }
-}
-
-struct Asked<'a> {
-    control: &'a Control,
-    changes: Changes,
-}
-
-impl Watch for Asked<'_> {
-    fn go_on(&self) -> Result<(), MigrateError> {
-        match self.control.ended() {
-            Some(ended) => Err(MigrateError::Stopped(format!("{ended:?}"))),
-            None => Ok(()),
-        }
-    }
-
-    fn before_change(&self) -> Result<(), MigrateError> {
-        self.changes.next();
-        self.go_on()
     }
 }

@@ -108,3 +108,11 @@ pub struct GuardFired {
     /// Why it could not revert or compare at all (a damaged record): nothing was changed then.
     pub error: Option<String>,
 }
+
+impl GuardFired {
+    /// It has begun.
+    #[must_use]
+    pub fn begun(cause: GuardCause, begun_ms: u64) -> Self {
+        Self { cause, begun_ms, ended_ms: None, revert: None, verify: None, error: None }
+    }
+}

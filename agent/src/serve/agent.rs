@@ -155,6 +155,7 @@ impl Agent {
 
     fn revert(&self, txn: &str, control: &Control, progress: &dyn Fn(Progress)) -> Result<Answer, AgentError> {
         let _lock = HostLock::take(&self.state_dir, control).map_err(record_error)?;
+        guard::outlive_reboot(&self.holder());
         let report = revert(&Revert {
             state_dir: &self.state_dir,
             txn,
@@ -241,11 +242,14 @@ pub(super) fn record_error(error: UndoError) -> AgentError {
     AgentError { kind, message: error.to_string() }
 }
 
+/// Root's state directory, the one that systemd's units know.
+pub(crate) const STATE_DIR: &str = "/var/lib/rollgate";
+
 /// `/var/lib/rollgate` for root, a directory of their own for others; none where the home directory is not known.
 #[must_use]
 pub fn default_state_dir() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
-        return Some(PathBuf::from("/var/lib/rollgate"));
+        return Some(PathBuf::from(STATE_DIR));
     }
     Some(Path::new(&std::env::var_os("HOME")?).join(".local/state/rollgate"))
 }

@@ -15,3 +15,5 @@ pub use agent::{Agent, ServeError, default_state_dir};
 pub use control::{Control, Ended};
 pub use process::{CAPTURE_CAP, Finished, Process, RunError};
 pub use stdio::{Ending, LEASE, serve};
+
+pub(crate) use agent::STATE_DIR;

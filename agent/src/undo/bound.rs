@@ -1,10 +1,10 @@
 //! A path that containers bind, taken back from the range that it was given to (S11).
 
 use super::UndoError;
+use super::data_root::{Quiet, failed};
 use super::object::Outcome;
 use crate::fault::Changes;
 use crate::migrate::bind::{Bind, Book, Standing};
-use crate::migrate::{MigrateError, Watch};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub(super) fn take_back(record: &Path, state_dir: &Path) -> Result<Outcome, Undo
         return Ok(Outcome::Already);
     }
     let mut book = Book::open(record).map_err(failed)?;
-    let watch = Counting(Changes::of(state_dir));
+    let watch = Quiet(Changes::of(state_dir));
     let Some(bind) = Bind::recorded(&book, &watch).map_err(failed)? else { return Ok(Outcome::Already) };
     let taken = bind.take_back(&mut book).map_err(failed)?;
     let mut told = Vec::new();
@@ -61,21 +61,4 @@ pub(super) fn take_back(record: &Path, state_dir: &Path) -> Result<Outcome, Undo
         told.push(format!("written to since, without setuid and capabilities: {}", taken.lost.join(", ")));
     }
     Ok(if told.is_empty() { Outcome::Restored("") } else { Outcome::Differs(told.join("; ")) })
-}
-
-fn failed(error: MigrateError) -> UndoError {
-    match error {
-        MigrateError::Journal(error) => error,
-        error => UndoError::Other(error.to_string()),
-    }
-}
-
-/// A revert is never stopped half way.
-struct Counting(Changes);
-
-impl Watch for Counting {
-    fn before_change(&self) -> Result<(), MigrateError> {
-        self.0.next();
-        Ok(())
-    }
 }

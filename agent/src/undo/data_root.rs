@@ -1,6 +1,7 @@
 //! A migrated data root, taken back with what was written into it meanwhile.
 
 use super::UndoError;
+use super::hold::{hold, release};
 use super::object::Outcome;
 use super::unit::{systemctl, unit_state};
 use crate::fault::Changes;
@@ -47,21 +48,28 @@ pub(super) fn data_root_state(record: &Path) -> Result<DataRootState, UndoError>
 /// Takes a data root back. Its engine is stopped first; what restarts it is restored after.
 pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> Result<Outcome, UndoError> {
     let mut migration = Migration::open(record).map_err(failed)?;
-    let Some(root) = migration.to_be_taken_back() else { return Ok(Outcome::Already) };
-    for unit in migration.units() {
-        if unit_state(&unit, control)?.runs() {
-            systemctl(&["stop", "--", &unit], control)?;
+    let units = migration.units();
+    let Some(root) = migration.to_be_taken_back() else {
+        release(state_dir, &units, control)?;
+        return Ok(Outcome::Already);
+    };
+    // Where systemd cannot hold them, the data still has to come back.
+    let _held = hold(state_dir, &units, control);
+    for unit in &units {
+        if unit_state(unit, control)?.runs() {
+            systemctl(&["stop", "--", unit], control)?;
         }
     }
     wait_until_idle(&root, control).map_err(failed)?;
     migration.out_of_range(&Quiet(Changes::of(state_dir))).map_err(failed)?;
+    release(state_dir, &units, control)?;
     match migration.difference(&Quiet(Changes::default())).map_err(failed)? {
         Some(what) => Ok(Outcome::Differs(what)),
         None => Ok(Outcome::Restored("")),
     }
 }
 
-fn failed(error: MigrateError) -> UndoError {
+pub(super) fn failed(error: MigrateError) -> UndoError {
     match error {
         MigrateError::Journal(error) => error,
         error => UndoError::Other(error.to_string()),
@@ -69,7 +77,7 @@ fn failed(error: MigrateError) -> UndoError {
 }
 
 /// A revert is never stopped half way.
-struct Quiet(Changes);
+pub(super) struct Quiet(pub(super) Changes);
 
 impl Watch for Quiet {
     fn before_change(&self) -> Result<(), MigrateError> {

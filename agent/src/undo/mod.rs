@@ -6,6 +6,7 @@ mod data_root;
 mod error;
 mod fence;
 mod history;
+mod hold;
 mod lines;
 mod log;
 mod object;
@@ -34,4 +35,5 @@ pub use unit::{UnitState, unit_state};
 pub use verify::verify;
 
 pub(crate) use fence::{LockHolder, write_json};
+pub(crate) use hold::{hold, hold_half_way, release};
 pub(crate) use txn::{make_private, read_json};

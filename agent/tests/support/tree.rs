@@ -1,5 +1,6 @@
 //! Trees such as containers and databases leave behind, and what is in them, read without the code under test.
 
+use rollgate_agent::migrate::{MigrateError, Watch};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags, chownat, lgetxattr, llistxattr, lsetxattr, mknodat,
 };
@@ -8,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
 /// cap_net_bind_service+ep, version 2.
@@ -268,4 +270,28 @@ pub(crate) fn differences(expected: &Listing, found: &Listing) -> Vec<String> {
     );
     told.truncate(5);
     told
+}
+
+/// Lets so many changes happen, and no more.
+pub(crate) struct Until(AtomicI64);
+
+impl Until {
+    pub(crate) fn changes(count: i64) -> Self {
+        Self(AtomicI64::new(count))
+    }
+
+    /// How many may still happen.
+    pub(crate) fn left(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Watch for Until {
+    fn before_change(&self) -> Result<(), MigrateError> {
+        if self.0.fetch_sub(1, Ordering::SeqCst) > 0 {
+            Ok(())
+        } else {
+            Err(MigrateError::Stopped("the power is gone".to_owned()))
+        }
+    }
 }

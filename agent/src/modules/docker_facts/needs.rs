@@ -3,8 +3,10 @@
 use super::classes::{Caveat, Effect};
 use super::host::room;
 use super::mounts::Mounts;
+use crate::fault::Changes;
 use crate::migrate::docker::{Strategy, Survey, Wanted, mounts_below};
-use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Sample, Scan, Shift, Watch};
+use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Sample, Scan, Shift};
+use crate::modules::userns::Asked;
 use crate::modules::{Context, ModuleError};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -53,17 +55,6 @@ pub(super) fn nothing(problem: &str) -> Value {
            "strategies": {}})
 }
 
-struct Asked<'a>(&'a Context);
-
-impl Watch for Asked<'_> {
-    fn go_on(&self) -> Result<(), MigrateError> {
-        match self.0.control.ended() {
-            Some(ended) => Err(MigrateError::Stopped(format!("{ended:?}"))),
-            None => Ok(()),
-        }
-    }
-}
-
 fn scan(cx: &Context, root: Root<'_>, mounts: &Mounts) -> Result<Needs, MigrateError> {
     let range = |(start, count): (u64, u64)| {
         let id = |number| u32::try_from(number).map_err(|_| MigrateError::Refused(format!("{number} is no id")));
@@ -83,7 +74,8 @@ fn scan(cx: &Context, root: Root<'_>, mounts: &Mounts) -> Result<Needs, MigrateE
     let mut survey = Survey::of(&base, &wanted)?;
     let mounted = mounts_below(root.path)?;
     survey.layout.trees.retain(|tree| !mounted.contains(&base.full(tree)));
-    let shift = Shift { base: &base, starts: &survey.layout.trees, mapping: wanted.mapping, watch: &Asked(cx) };
+    let watch = Asked { control: &cx.control, changes: Changes::default() };
+    let shift = Shift { base: &base, starts: &survey.layout.trees, mapping: wanted.mapping, watch: &watch };
     let scan = shift.look(Direction::Into)?;
     let refused = scan.admit(Direction::Into, true).err().map(|error| error.to_string());
     survey.refused.extend(refused);

@@ -3,6 +3,7 @@
 
 mod teller;
 
+use super::userns::{failed, mapping, record, whole_range};
 use super::{
     CheckClass, Context, Module, ModuleError, ModuleSpec, ParamError, ParamKind, ParamSpec, UndoClass, decode,
 };
@@ -10,11 +11,12 @@ use crate::fault::Changes;
 use crate::migrate::docker::{
     Done, Migration, Stage, Strategy, Survey, Wanted, mounts_below, remapped, room, wait_until_idle,
 };
-use crate::migrate::{Base, Direction, IdRange, Mapping, MigrateError, Shift};
+use crate::migrate::{Base, Direction, Mapping, Shift};
 use crate::protocol::{Change, Diff, ModuleCall, TaskReport};
+use crate::undo::{hold, release};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use teller::Teller;
 
@@ -62,10 +64,6 @@ fn data_root() -> PathBuf {
     PathBuf::from("/var/lib/docker")
 }
 
-fn whole_range() -> u32 {
-    65_536
-}
-
 fn engine_units() -> Vec<String> {
     // The socket goes first: it would start the service again.
     ["docker.socket", "docker.service"].map(str::to_owned).into()
@@ -79,13 +77,7 @@ struct UsernsMigrate {
 
 pub(super) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
     let params: Params = decode(call)?;
-    let range = |name: &'static str, start| {
-        IdRange::new(start, params.count).map_err(|what| ParamError::new(&call.module, name, &what))
-    };
-    let mapping = Mapping {
-        uid: range("start", params.start)?,
-        gid: range("gid_start", params.gid_start.unwrap_or(params.start))?,
-    };
+    let mapping = mapping(call, params.start, params.gid_start, params.count)?;
     if let Some(both) = params.leave_volumes.intersection(&params.shift_volumes).next() {
         let what = format!("names volume {both:?}, which `leave_volumes` names as well");
         return Err(ParamError::new(&call.module, "shift_volumes", &what));
@@ -96,7 +88,7 @@ pub(super) fn build(call: &ModuleCall) -> Result<Box<dyn Module>, ParamError> {
 impl Module for UsernsMigrate {
     fn check(&self, cx: &Context) -> Result<TaskReport, ModuleError> {
         let wanted = self.wanted()?;
-        let stage = Migration::stage_of(&record(cx, &wanted.root)).map_err(failed)?;
+        let stage = Migration::stage_of(&record(cx, "migrate", &wanted.root)).map_err(failed)?;
         if stage == Stage::Done(Direction::Into) {
             return Ok(self.report(&wanted, Change::Unchanged, &Done::default()));
         }
@@ -113,9 +105,10 @@ impl Module for UsernsMigrate {
 
     fn apply(&self, cx: &mut Context) -> Result<TaskReport, ModuleError> {
         let wanted = self.wanted()?;
-        let record = record(cx, &wanted.root);
+        let record = record(cx, "migrate", &wanted.root);
         let mut migration = Migration::open(&record).map_err(failed)?;
         if migration.stage() == Stage::Done(Direction::Into) {
+            release(&cx.state_dir, &wanted.units, &cx.control)?;
             return Ok(self.report(&wanted, Change::Unchanged, &Done::default()));
         }
         // What forbids it is said before anything is written down.
@@ -124,11 +117,13 @@ impl Module for UsernsMigrate {
         }
         wait_until_idle(&wanted.root, &cx.control).map_err(failed)?;
         cx.undo.data_root(&wanted.root, &record)?;
+        hold(&cx.state_dir, &wanted.units, &cx.control)?;
         let watch = Teller::new(&cx.control, Changes::of(&cx.state_dir));
-        let ended = |error| watch.ended().unwrap_or_else(|| failed(error));
+        let ended = |error| watch.failed(error);
         let begun = Instant::now();
         let done = migration.into_range(&wanted, &watch).map_err(ended)?;
         let changed = begun.elapsed().saturating_sub(done.looked);
+        release(&cx.state_dir, &wanted.units, &cx.control)?;
         let difference = migration.difference(&watch).map_err(ended)?;
         let looked = begun.elapsed().saturating_sub(changed);
         let report = self
@@ -173,7 +168,7 @@ impl UsernsMigrate {
         let mounts = mounts_below(&wanted.root).map_err(failed)?;
         survey.layout.trees.retain(|tree| !mounts.contains(&base.full(tree)));
         let watch = Teller::new(&cx.control, Changes::default());
-        let ended = |error| watch.ended().unwrap_or_else(|| failed(error));
+        let ended = |error| watch.failed(error);
         let shift = Shift { base: &base, starts: &survey.layout.trees, mapping: self.mapping, watch: &watch };
         let scan = shift.look(Direction::Into).map_err(ended)?;
         scan.admit(Direction::Into, true).map_err(failed)?;
@@ -195,18 +190,4 @@ impl UsernsMigrate {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Where the migration of a data root keeps its record.
-fn record(cx: &Context, root: &Path) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    cx.state_dir.join("migrate").join(crate::files::digest(root.as_os_str().as_bytes()))
-}
-
-fn failed(error: MigrateError) -> ModuleError {
-    match error {
-        MigrateError::Journal(error) => ModuleError::Record(error),
-        MigrateError::File(error) => ModuleError::File(error),
-        error => ModuleError::failed(error.to_string()),
-    }
 }

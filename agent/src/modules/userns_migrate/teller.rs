@@ -3,8 +3,9 @@
 use crate::fault::Changes;
 use crate::migrate::{Manifest, MigrateError, Watch};
 use crate::modules::ModuleError;
+use crate::modules::userns::Asked;
 use crate::protocol::WorkProgress;
-use crate::serve::{Control, Ended, RunError};
+use crate::serve::Control;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,23 +61,18 @@ impl Phase {
 
 /// Looks on for a request.
 pub(super) struct Teller<'a> {
-    control: &'a Control,
-    changes: Changes,
+    asked: Asked<'a>,
     phase: Mutex<Phase>,
 }
 
 impl<'a> Teller<'a> {
     pub(super) fn new(control: &'a Control, changes: Changes) -> Self {
-        Self { control, changes, phase: Mutex::new(Phase::new("looking at", None, false)) }
+        Self { asked: Asked { control, changes }, phase: Mutex::new(Phase::new("looking at", None, false)) }
     }
 
-    /// Why the request has ended, if it has.
-    pub(super) fn ended(&self) -> Option<ModuleError> {
-        let program = super::SPEC.name.to_owned();
-        self.control.ended().map(|ended| match ended {
-            Ended::Cancelled => RunError::Cancelled { program }.into(),
-            Ended::TimedOut => RunError::TimedOut { program }.into(),
-        })
+    /// An error of the migration, or why its request has ended.
+    pub(super) fn failed(&self, error: MigrateError) -> ModuleError {
+        self.asked.failed(super::SPEC.name, error)
     }
 
     fn phase(&self) -> MutexGuard<'_, Phase> {
@@ -86,15 +82,11 @@ impl<'a> Teller<'a> {
 
 impl Watch for Teller<'_> {
     fn go_on(&self) -> Result<(), MigrateError> {
-        match self.control.ended() {
-            Some(ended) => Err(MigrateError::Stopped(format!("{ended:?}"))),
-            None => Ok(()),
-        }
+        self.asked.go_on()
     }
 
     fn before_change(&self) -> Result<(), MigrateError> {
-        self.changes.next();
-        self.go_on()
+        self.asked.before_change()
     }
 
     fn begins(&self, doing: &'static str, all: Option<&Manifest>, bytes: bool) {
@@ -109,7 +101,7 @@ impl Watch for Teller<'_> {
             phase.told = Instant::now();
             let work = phase.so_far(phase.begun.elapsed());
             drop(phase);
-            self.control.progress(work);
+            self.asked.control.progress(work);
         }
     }
 }
