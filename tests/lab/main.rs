@@ -4,6 +4,8 @@
 mod support;
 
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod data_set;
 #[cfg(test)]
 mod faults;
@@ -23,6 +25,8 @@ mod operator;
 mod plan;
 #[cfg(test)]
 mod rollout;
+#[cfg(test)]
+mod swarm;
 #[cfg(test)]
 mod sweep;
 #[cfg(test)]
