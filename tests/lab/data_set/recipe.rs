@@ -4,7 +4,7 @@
 use super::compare::{Facts, differing, fact};
 use super::site::{START, Site, TOOLS};
 
-/// Facts that the recipe changes, and how what is said then begins.
+/// Facts that the recipe changes, and how what is said then begins; of errors, what it says among other things.
 const BROKEN: [(&str, &str); 14] = [
     ("setuid of the image", "failed, su: must be suid"),
     ("setuid of the container", "755 0:0"),
@@ -51,7 +51,9 @@ fn containers_are_broken(before: &Facts, after: &Facts) {
     let all = || differing(before, after).join("\n");
     for (name, seen) in BROKEN {
         let now = fact(after, name);
-        assert!(now.starts_with(seen), "{name}: {now}\n{}", all());
+        // What an engine says of a failure, each of them begins in its own way.
+        let as_seen = if name.starts_with("error ") { now.contains(seen) } else { now.starts_with(seen) };
+        assert!(as_seen, "{name}: {now}\n{}", all());
         assert!(before.get(name).is_none_or(|before| before != &[now]), "{name}: {now}");
     }
     for name in WHOLE {
@@ -88,5 +90,7 @@ fn the_original_is_still_needed(site: &Site<'_>) {
          docker start worker 2>&1 || true"
     );
     let told = site.root_shell(&script);
-    assert!(told.contains("error evaluating symlinks from mount source"), "{told}");
+    let version = site.root_shell("docker version --format '{{.Server.Version}}'");
+    let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+    assert_eq!(told.contains("error evaluating symlinks from mount source"), major < 26, "{version}: {told}");
 }
