@@ -73,6 +73,16 @@ for b in $r "$@"; do
   fi;
 done;
 
+# fresh DIRECTORY: makes it, the two below it and what is missing above it. Succeeds if it was mkdir that made them all.
+fresh() {
+  case $1 in /*) ;; *) return 1;; esac;
+  [ -e "$1" ] && return 1;
+  p=${1%/*};
+  set -- "$1" "$1/agent" "$1/agent/$s";
+  until [ -d "${p:-/}" ]; do set -- "$p" "$@"; p=${p%/*}; done;
+  mkdir "$@" 2>/dev/null;
+};
+
 # It is not there, or not whole. Root makes its directory only below what is safe already. A file that cannot be run says
 # that the file system is mounted noexec: the next directory then. Another user looks at the last three of its path: where
 # mkdir itself has just made them, there is nothing to look at.
@@ -87,7 +97,7 @@ for b in "$@"; do
     checked "$p";
     [ -d "$b" ] || { mkdir -p "$b" && chmod 711 "$b"; } 2>/dev/null || continue;
   fi;
-  if [ "$m" -ne 0 ] && mkdir "$b" "$b/agent" "$b/agent/$s" 2>/dev/null; then
+  if [ "$m" -ne 0 ] && fresh "$b"; then
     cd -P "$b/agent/$s" && d=$PWD && cd / || continue;
   else
     mkdir -p "$b/agent/$s" 2>/dev/null || continue;

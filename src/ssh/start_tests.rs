@@ -51,6 +51,8 @@ struct Try<'a> {
     directory: &'a Path,
     path: Option<String>,
     files: AgentFiles,
+    /// Another user than this one.
+    user: Option<u32>,
 }
 
 impl Try<'_> {
@@ -66,6 +68,9 @@ impl Try<'_> {
         command.args(&self.shell[1..]).arg("-c").args(words(&agents, self.directory.to_str()));
         if let Some(path) = &self.path {
             command.env("PATH", path);
+        }
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
         }
         let (source, sink) = start_agent_process(&mut command).unwrap();
         Starting::new(Box::new(source), Box::new(sink), hello, agents, Stage::Agent).run(compress, SOON).await
@@ -97,7 +102,7 @@ async fn a_cold_start_puts_the_agent_there_and_a_warm_one_finds_it() {
         // Compressed for the first shell only: a debug build's agent is large.
         for compress in [HERE, FAR].into_iter().take(if n == 0 { 2 } else { 1 }) {
             let directory = tempfile::tempdir().unwrap();
-            let attempt = Try { shell, directory: directory.path(), path: None, files: files.clone() };
+            let attempt = Try { shell, directory: directory.path(), path: None, files: files.clone(), user: None };
             let cold = attempt.start(compress).await.unwrap();
             assert_eq!(Path::new(&cold.welcome().path), attempt.agent_file(), "{shell:?}");
             let first = fs_err::metadata(attempt.agent_file()).unwrap();
@@ -108,6 +113,37 @@ async fn a_cold_start_puts_the_agent_there_and_a_warm_one_finds_it() {
             assert_eq!(inode(&first), inode(&second), "{shell:?} has written it again");
             let left = fs_err::read_dir(attempt.agent_file().parent().unwrap()).unwrap().count();
             assert_eq!(left, 1, "nothing but the agent is left in its directory");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_user_than_root_gets_directories_of_his_own() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let is_root = rustix::process::geteuid().is_root();
+    let user = if is_root { 65534 } else { rustix::process::geteuid().as_raw() };
+    let files = agent();
+    for shell in shells() {
+        let place = tempfile::tempdir().unwrap();
+        fs_err::create_dir(place.path().join("there")).unwrap();
+        if is_root {
+            for path in [place.path().to_owned(), place.path().join("there")] {
+                chown(path, Some(user), Some(user)).unwrap();
+            }
+        }
+        for name in ["new", "missing/above", "there"] {
+            let directory = place.path().join(name);
+            let user = is_root.then_some(user);
+            let attempt = Try { shell, directory: &directory, path: None, files: files.clone(), user };
+            let cold = attempt.start(HERE).await.unwrap();
+            let file = attempt.agent_file();
+            assert_eq!(Path::new(&cold.welcome().path), file, "{shell:?}");
+            for made in file.ancestors().skip(1).take(if name == "there" { 2 } else { 3 }) {
+                let meta = fs_err::metadata(made).unwrap();
+                let owner = user.unwrap_or(meta.uid());
+                assert_eq!((meta.uid(), meta.permissions().mode() & 0o777), (owner, 0o700), "{}", made.display());
+            }
+            cold.close().await;
         }
     }
 }
@@ -145,7 +181,8 @@ async fn a_host_with_busybox_alone_is_enough_even_an_old_one() {
         let Some(path) = busybox_path(&directory.path().join("bin"), old) else { return };
         let state = tempfile::tempdir().unwrap();
         let shell: &[&str] = &["/usr/bin/busybox", "sh"];
-        let attempt = Try { shell, directory: state.path(), path: Some(path.clone()), files: files.clone() };
+        let attempt =
+            Try { shell, directory: state.path(), path: Some(path.clone()), files: files.clone(), user: None };
         let mux = attempt.start(FAR).await.unwrap();
         assert!(mux.alive(), "old: {old}");
     }
@@ -155,7 +192,7 @@ async fn a_host_with_busybox_alone_is_enough_even_an_old_one() {
 async fn a_damaged_agent_is_replaced() {
     let files = agent();
     let directory = tempfile::tempdir().unwrap();
-    let attempt = Try { shell: &["sh"], directory: directory.path(), path: None, files };
+    let attempt = Try { shell: &["sh"], directory: directory.path(), path: None, files, user: None };
     attempt.start(HERE).await.unwrap().close().await;
     let whole = fs_err::read(attempt.agent_file()).unwrap();
     let zeroed = vec![0; whole.len()];
@@ -179,7 +216,7 @@ async fn an_agent_that_others_can_write_or_own_is_not_run() {
     use std::os::unix::fs::PermissionsExt as _;
     let files = agent();
     let directory = tempfile::tempdir().unwrap();
-    let attempt = Try { shell: &["sh"], directory: directory.path(), path: None, files };
+    let attempt = Try { shell: &["sh"], directory: directory.path(), path: None, files, user: None };
     attempt.start(HERE).await.unwrap().close().await;
     let parent = attempt.agent_file().parent().unwrap().to_owned();
     for (path, mode) in [(attempt.agent_file(), 0o755), (parent.clone(), 0o755)] {
@@ -209,7 +246,7 @@ async fn an_architecture_without_an_agent_is_named() {
     let file = agent().local().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let files = AgentFiles::at("riscv64", &file);
-    let attempt = Try { shell: &["sh"], directory: directory.path(), path: None, files };
+    let attempt = Try { shell: &["sh"], directory: directory.path(), path: None, files, user: None };
     let message = refusal(&attempt).await;
     assert!(message.contains(std::env::consts::ARCH) && message.contains("riscv64"), "{message}");
 }
