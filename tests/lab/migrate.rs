@@ -3,7 +3,7 @@
 use crate::{
     rollout::engines,
     support::{Data, Lab, MIGRATE, NO_STARTS, Outcome, assert_as_before},
-    sweep::runbook,
+    sweep::{is_as_before, runbook},
 };
 use rollgate::journal::{HostState, StepStatus};
 
@@ -75,4 +75,30 @@ fn was_migrated(run: &Outcome, hosts: &[&str]) {
         let changed = run.tasks(host, StepStatus::Changed);
         assert!(changed.iter().any(|task| task == "take the data along"), "{}", run.account());
     }
+}
+
+/// What the survey of the data lets pass, and its scan does not: nothing has been moved then.
+const REFUSED: &str = "\
+- hosts: all
+  become: true
+  gather_facts: false
+  rollout: {batches: [1], min_healthy_time: 0s, bake_time: 0s}
+  tasks:
+    - systemd: {name: \"{{ item }}\", state: stopped}
+      loop: [docker.socket, docker.service]
+    - userns_migrate: {start: 231072, userns_host: [exporter]}
+";
+
+#[test]
+fn a_migration_that_is_refused_leaves_its_engine_free_to_start() {
+    let Some(lab) = Lab::with("migrate-refused", &["h1"]) else { return };
+    lab.fill();
+    lab.ssh("h1", "sudo install -o 70000 /dev/null /var/lib/docker/volumes/content/_data/of-70000");
+    let (state, playbook) = (lab.state("h1"), lab.scratch().join("refused.yml"));
+    fs_err::write(&playbook, REFUSED).unwrap();
+    let run = lab.start("run", &[playbook.to_str().unwrap()]).end().expect_code(2);
+    run.expect_states(&[("h1", HostState::RolledBack)]);
+    assert!(run.reason("h1").contains("70000"), "{}", run.reason("h1"));
+    is_as_before(&lab, &state);
+    assert_eq!(lab.ssh("h1", "find /run/systemd/system -name 'rollgate-hold*'"), "");
 }

@@ -1,5 +1,5 @@
-//! After a reboot: what was armed and not confirmed is reverted, and a revert that was under way goes on, in two parts. Before the host's services start, what
-//! needs none of them; when it is up, the rest, by each transaction's own guard.
+//! After a reboot: what was armed and not confirmed is reverted, and a revert that was under way goes on, in two parts.
+//! Before the host's services start, what needs none of them; when it is up, the rest, by each transaction's own guard.
 
 use super::clock::Now;
 use super::fire::Fire;

@@ -4,10 +4,8 @@ use super::lease::Holder;
 use super::units;
 use crate::protocol::GuardForm;
 use crate::serve::STATE_DIR;
+use crate::undo::RUNTIME_UNITS;
 use std::path::Path;
-
-/// There while systemd is PID 1 (sd_booted(3)).
-const BOOTED: &str = "/run/systemd/system";
 
 /// A form and, for the weak one, why.
 #[derive(Debug)]
@@ -35,7 +33,7 @@ pub(super) fn choose(holder: &Holder<'_>) -> Chosen {
     if holder.state_dir != Path::new(STATE_DIR) {
         return Chosen::weak("the agent keeps its state in another place than usual");
     }
-    if !Path::new(BOOTED).is_dir() {
+    if !Path::new(RUNTIME_UNITS).is_dir() {
         return Chosen::weak("systemd is not PID 1 here");
     }
     match units::install(holder.agent) {

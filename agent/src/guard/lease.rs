@@ -216,14 +216,19 @@ pub fn forbid_keeping(transaction: &Transaction) -> Result<(), UndoError> {
 /// # Errors
 /// [`UndoError`].
 pub fn settle_reverted(transaction: &Transaction) -> Result<(), UndoError> {
-    let _lock = GuardLock::take(&transaction.dir)?;
-    let Some(mut guard) = Guard::load(&transaction.dir, None) else { return Ok(()) };
-    if transaction.standing()?.state == TxnState::Reverted && guard.record.state != GuardState::RevertedByGuard {
-        if guard.record.state == GuardState::RevertFailed && guard.record.form == GuardForm::Systemd {
-            units::forget_failure(&transaction.manifest.txn);
+    let had_failed = {
+        let _lock = GuardLock::take(&transaction.dir)?;
+        let Some(mut guard) = Guard::load(&transaction.dir, None) else { return Ok(()) };
+        if transaction.standing()?.state != TxnState::Reverted || guard.record.state == GuardState::RevertedByGuard {
+            return Ok(());
         }
+        let had_failed = guard.record.state == GuardState::RevertFailed && guard.record.form == GuardForm::Systemd;
         guard.record.enter(GuardState::Reverted);
         guard.record.save(&transaction.dir)?;
+        had_failed
+    };
+    if had_failed {
+        units::forget_failure(&transaction.manifest.txn);
     }
     Ok(())
 }

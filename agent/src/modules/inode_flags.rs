@@ -1,5 +1,4 @@
-//! An inode's flags and its version, as `lsattr -v` shows them: asked of the kernel, which takes a hundredth of a program's
-//! time, and on hosts without one.
+//! An inode's flags and its version, as `lsattr -v` shows them: asked of the kernel, without a program for each file.
 
 use rustix::fs::{CWD, FileType, IFlags, Mode, OFlags, fstat, ioctl_getflags, open, openat};
 use rustix::ioctl::{Updater, ioctl, opcode};

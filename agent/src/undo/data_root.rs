@@ -50,11 +50,11 @@ pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> R
     let mut migration = Migration::open(record).map_err(failed)?;
     let units = migration.units();
     let Some(root) = migration.to_be_taken_back() else {
-        release(state_dir, &units, control)?;
+        release(state_dir, record, control)?;
         return Ok(Outcome::Already);
     };
     // Where systemd cannot hold them, the data still has to come back.
-    let _held = hold(state_dir, &units, control);
+    let _held = hold(state_dir, record, &units, control);
     for unit in &units {
         if unit_state(unit, control)?.runs() {
             systemctl(&["stop", "--", unit], control)?;
@@ -62,7 +62,7 @@ pub(super) fn take_back(record: &Path, state_dir: &Path, control: &Control) -> R
     }
     wait_until_idle(&root, control).map_err(failed)?;
     migration.out_of_range(&Quiet(Changes::of(state_dir))).map_err(failed)?;
-    release(state_dir, &units, control)?;
+    release(state_dir, record, control)?;
     match migration.difference(&Quiet(Changes::default())).map_err(failed)? {
         Some(what) => Ok(Outcome::Differs(what)),
         None => Ok(Outcome::Restored("")),

@@ -5,39 +5,33 @@
 //! systemd forgets it with the boot; then the guard's first unit holds them again.
 
 use super::UndoError;
-use super::data_root::{DataRootState, data_root_state};
+use super::data_root::{DataRootState, data_root_state, failed};
 use super::history::History;
 use super::record::{Object, TxnState, path_of};
 use super::txn::Transaction;
-use super::unit::systemctl;
+use super::unit::{RUNTIME_UNITS, systemctl};
 use crate::files::{Final, Staged};
 use crate::migrate::docker::Migration;
 use crate::serve::{Control, STATE_DIR};
 use std::path::{Path, PathBuf};
 
-/// systemd's units of this boot; there while it is PID 1 (sd_booted(3)).
-const RUNTIME: &str = "/run/systemd/system";
-
-/// The drop-in.
-const NAME: &str = "rollgate-hold.conf";
-
-/// Its text: there always is a root directory.
+/// The drop-in's text: there always is a root directory.
 const TEXT: &str = "# Written by rollgate: a part of this engine's data is in the remapped root, a part is not. What ends that removes this file.\n\
                     # `rollgate-agent guard list` names the run, and `rollgate rollback RUN` ends it.\n\
                     [Unit]\n\
                     AssertPathExists=!/\n";
 
-/// From now on these units do not start.
+/// From now on these units do not start, because of the data root whose migration has this record.
 ///
 /// # Errors
 /// [`UndoError`], also for what is no unit's name.
-pub(crate) fn hold(state_dir: &Path, units: &[String], control: &Control) -> Result<(), UndoError> {
+pub(crate) fn hold(state_dir: &Path, record: &Path, units: &[String], control: &Control) -> Result<(), UndoError> {
     if !is_ours(state_dir) {
         return Ok(());
     }
     let mut changed = false;
     for unit in units {
-        let path = place(unit)?;
+        let path = directory(unit)?.join(name(record));
         if path.exists() {
             continue;
         }
@@ -50,24 +44,24 @@ pub(crate) fn hold(state_dir: &Path, units: &[String], control: &Control) -> Res
     if changed { systemctl(&["daemon-reload"], control) } else { Ok(()) }
 }
 
-/// They may start again.
+/// They may start again, whichever they are: a migration that was refused before it began has no list of them.
 ///
 /// # Errors
 /// [`UndoError`].
-pub(crate) fn release(state_dir: &Path, units: &[String], control: &Control) -> Result<(), UndoError> {
+pub(crate) fn release(state_dir: &Path, record: &Path, control: &Control) -> Result<(), UndoError> {
     if !is_ours(state_dir) {
         return Ok(());
     }
     let mut changed = false;
-    for unit in units {
-        let path = place(unit)?;
-        match fs_err::remove_file(&path) {
-            Ok(()) => changed = true,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
+    for entry in fs_err::read_dir(RUNTIME_UNITS)? {
+        let directory = entry?.path();
+        let path = directory.join(name(record));
+        if directory.extension().is_some_and(|suffix| suffix == "d") && path.exists() {
+            fs_err::remove_file(&path)?;
+            // Kept where others have something in it.
+            let _emptied = std::fs::remove_dir(&directory);
+            changed = true;
         }
-        // Kept where others have something in it.
-        let _emptied = path.parent().map(std::fs::remove_dir);
     }
     if changed { systemctl(&["daemon-reload"], control) } else { Ok(()) }
 }
@@ -90,9 +84,9 @@ pub(crate) fn hold_half_way(
         let Object::DataRoot { record, .. } = &before.object else { continue };
         let record = path_of(record);
         if data_root_state(&record)? == DataRootState::Between {
-            let migration = Migration::open(&record).map_err(super::data_root::failed)?;
-            hold(state_dir, &migration.units(), control)?;
-            held.extend(migration.units());
+            let units = Migration::open(&record).map_err(failed)?.units();
+            hold(state_dir, &record, &units, control)?;
+            held.extend(units);
         }
     }
     Ok(held)
@@ -100,17 +94,23 @@ pub(crate) fn hold_half_way(
 
 /// Of agents with a state directory of their own systemd is not asked.
 fn is_ours(state_dir: &Path) -> bool {
-    state_dir == Path::new(STATE_DIR) && Path::new(RUNTIME).is_dir()
+    state_dir == Path::new(STATE_DIR) && Path::new(RUNTIME_UNITS).is_dir()
 }
 
-/// Where a unit's drop-in lies. As systemctl does, what has no suffix is a service.
-fn place(unit: &str) -> Result<PathBuf, UndoError> {
+/// The drop-in's name: each data root has its own.
+fn name(record: &Path) -> String {
+    let root: String = record.file_name().unwrap_or_default().to_string_lossy().chars().take(16).collect();
+    format!("rollgate-hold-{root}.conf")
+}
+
+/// The directory of a unit's drop-ins. As systemctl does, what has no suffix is a service.
+fn directory(unit: &str) -> Result<PathBuf, UndoError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.@\\-".contains(&byte);
     if unit.is_empty() || unit.starts_with('.') || !unit.bytes().all(is_plain) {
         return Err(UndoError::Other(format!("{unit:?} is no unit's name")));
     }
     let suffix = if unit.contains('.') { "" } else { ".service" };
-    Ok(Path::new(RUNTIME).join(format!("{unit}{suffix}.d")).join(NAME))
+    Ok(Path::new(RUNTIME_UNITS).join(format!("{unit}{suffix}.d")))
 }
 
 #[cfg(test)]
@@ -119,15 +119,14 @@ mod tests {
 
     #[test]
     fn a_drop_in_lies_beside_its_unit_and_nowhere_else() {
-        let at = |unit: &str| place(unit).map(|path| path.display().to_string()).map_err(|error| error.to_string());
-        assert_eq!(at("docker.socket").unwrap(), "/run/systemd/system/docker.socket.d/rollgate-hold.conf");
-        assert_eq!(at("docker").unwrap(), "/run/systemd/system/docker.service.d/rollgate-hold.conf");
-        assert_eq!(
-            at("docker@a\\x2db.service").unwrap(),
-            "/run/systemd/system/docker@a\\x2db.service.d/rollgate-hold.conf"
-        );
+        let at = |unit: &str| directory(unit).map(|path| path.display().to_string()).map_err(|error| error.to_string());
+        assert_eq!(at("docker.socket").unwrap(), "/run/systemd/system/docker.socket.d");
+        assert_eq!(at("docker").unwrap(), "/run/systemd/system/docker.service.d");
+        assert_eq!(at("docker@a\\x2db.service").unwrap(), "/run/systemd/system/docker@a\\x2db.service.d");
         for odd in ["", "..", "../a.service", "a/b.service", "a b", ".hidden"] {
             assert!(at(odd).unwrap_err().contains("is no unit's name"), "{odd}");
         }
+        let record = Path::new("/var/lib/rollgate/migrate/0123456789abcdef0123");
+        assert_eq!(name(record), "rollgate-hold-0123456789abcdef.conf");
     }
 }

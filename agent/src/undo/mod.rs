@@ -37,3 +37,4 @@ pub use verify::verify;
 pub(crate) use fence::{LockHolder, write_json};
 pub(crate) use hold::{hold, hold_half_way, release};
 pub(crate) use txn::{make_private, read_json};
+pub(crate) use unit::RUNTIME_UNITS;

@@ -5,6 +5,9 @@ use crate::serve::{Control, Process};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// systemd's units of this boot; there while it is PID 1 (sd_booted(3)).
+pub(crate) const RUNTIME_UNITS: &str = "/run/systemd/system";
+
 /// How long one question to systemd may take.
 const QUESTION: Duration = Duration::from_secs(30);
 

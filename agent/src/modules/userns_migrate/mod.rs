@@ -108,7 +108,7 @@ impl Module for UsernsMigrate {
         let record = record(cx, "migrate", &wanted.root);
         let mut migration = Migration::open(&record).map_err(failed)?;
         if migration.stage() == Stage::Done(Direction::Into) {
-            release(&cx.state_dir, &wanted.units, &cx.control)?;
+            release(&cx.state_dir, &record, &cx.control)?;
             return Ok(self.report(&wanted, Change::Unchanged, &Done::default()));
         }
         // What forbids it is said before anything is written down.
@@ -117,15 +117,23 @@ impl Module for UsernsMigrate {
         }
         wait_until_idle(&wanted.root, &cx.control).map_err(failed)?;
         cx.undo.data_root(&wanted.root, &record)?;
-        hold(&cx.state_dir, &wanted.units, &cx.control)?;
         let watch = Teller::new(&cx.control, Changes::of(&cx.state_dir));
         let ended = |error| watch.failed(error);
+        let held = hold(&cx.state_dir, &record, &wanted.units, &cx.control).map_err(ModuleError::from);
         let begun = Instant::now();
-        let done = migration.into_range(&wanted, &watch).map_err(ended)?;
-        let changed = begun.elapsed().saturating_sub(done.looked);
-        release(&cx.state_dir, &wanted.units, &cx.control)?;
+        let moved = held.and_then(|()| migration.into_range(&wanted, &watch).map_err(ended));
+        let taken = begun.elapsed();
+        // Also where it was refused, and nothing has been moved.
+        let released = match migration.stage() {
+            Stage::UnderWay(_) => Ok(()),
+            Stage::None | Stage::Done(_) => release(&cx.state_dir, &record, &cx.control),
+        };
+        let done = moved?;
+        released?;
+        let begun = Instant::now();
         let difference = migration.difference(&watch).map_err(ended)?;
-        let looked = begun.elapsed().saturating_sub(changed);
+        let changed = taken.saturating_sub(done.looked);
+        let looked = done.looked + begun.elapsed();
         let report = self
             .report(&wanted, Change::Changed, &done)
             .with("migration_ms", millis(changed))
