@@ -14,12 +14,16 @@ if [ ${#RUN} -gt 62 ]; then
   RUN=/run/rollgate-lab-$(printf %s "$LAB" | cksum | cut -d' ' -f1)
 fi
 
-# Another number here lets a second lab run beside the first: it gets other addresses and its own engine.
-NET=${ROLLGATE_LAB_NET:-77}
-SUBNET=172.31.$NET
-BRIDGE=rglab$NET
-PREFIX=rollgate-lab-$NET  # of containers, and the name of the network
-CGROUP=rollgate-lab-$NET
+# The third number of the addresses. Another one is another lab beside the first, with an engine of its own.
+DEFAULT_NET=77
+use_net() {
+  NET=$1
+  SUBNET=172.31.$NET
+  BRIDGE=rglab$NET
+  PREFIX=rollgate-lab-$NET  # of containers, and the name of the network
+  CGROUP=rollgate-lab-$NET
+}
+use_net "${ROLLGATE_LAB_NET:-$(cat "$LAB/net" 2>/dev/null || echo $DEFAULT_NET)}"
 COMMENT=rollgate-lab      # on each firewall rule
 
 # The client keeps its settings, and leaves what it writes, in the cache.

@@ -37,7 +37,7 @@ ENGINE_KEY=/etc/docker/key.json
 own_engine_pid() {
   local pid
   pid=$(cat "$RUN/dockerd.pid" 2>/dev/null) || return 1
-  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "--data-root $ENGINE_ROOT" || return 1
+  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "--data-root $ENGINE_ROOT" || return 1
   echo "$pid"
 }
 
@@ -58,6 +58,26 @@ find_engine() {
   fi
 }
 
+# Addresses that nobody else here has, kept until `lab down`.
+choose_net() {
+  [ ! -e "$LAB/net" ] && [ ! -e "$LAB/engine-started" ] || return 0
+  if net_in_use "$NET"; then
+    [ -z "${ROLLGATE_LAB_NET:-}" ] \
+      || die "$SUBNET.0/24 is in use here, perhaps by another checkout's lab; set ROLLGATE_LAB_NET to another number, or to none"
+    local taken=$SUBNET net
+    for net in $(seq $((DEFAULT_NET + 1)) 254); do
+      net_in_use "$net" || break
+    done
+    use_net "$net"
+    say "$taken.0/24 is in use here, perhaps by another checkout's lab; this one is $SUBNET.0/24"
+  fi
+  echo "$NET" >"$LAB/net"
+}
+
+net_in_use() {
+  { ip -o -4 address show; ip -4 route show; } | grep -E "(^| )172\.31\.$1\." >/dev/null
+}
+
 need_engine() { find_engine || die "the lab is down; start it with: lab up N"; }
 
 start_engine() {
@@ -71,8 +91,6 @@ start_engine() {
 # No bridge, no firewall rules, no forwarding: the hosts' network is internal and builds use the machine's own,
 # so the engine has nothing to undo on the machine when it stops.
 launch_engine() {
-  ip -o -4 address show | grep -q " $SUBNET\.1/" && [ ! -e "$LAB/engine-started" ] \
-    && die "$SUBNET.0/24 is in use here, perhaps by another checkout's lab; set ROLLGATE_LAB_NET to a number of your own"
   say "starting a Docker engine of the lab's own"
   mkdir -p "$RUN" "$ENGINE_ROOT"
   # Remembers that it is ours to stop, and whether the one file it writes elsewhere was there before.
@@ -145,5 +163,5 @@ sweep() {
     rmdir /run/containerd/s /run/containerd /run/docker/plugins /run/docker 2>/dev/null || true
     grep -q keep-key "$LAB/engine-started" || rm -f "$ENGINE_KEY"
   fi
-  rm -rf "$HOST_DATA" "$LAB/engine-started" "$STATE/inventory.yml"
+  rm -rf "$HOST_DATA" "$LAB/engine-started" "$LAB/net" "$STATE/inventory.yml"
 }
