@@ -214,7 +214,7 @@ mod tests {
             assert!(told.contains(expected), "{expected:?} is not in {told}");
         }
         fs_err::create_dir_all(host.root.join(INNER).join("image")).unwrap();
-        assert!(host.refused().contains("a remapped engine has run on this host"));
+        assert!(host.refused().contains("has data of an engine that has run remapped on this host (image)"));
     }
 
     #[test]

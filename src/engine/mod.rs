@@ -11,6 +11,7 @@ mod context;
 mod control;
 mod dispatcher;
 mod domains;
+mod failure;
 mod guard;
 mod guard_status;
 mod handlers;

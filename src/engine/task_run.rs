@@ -1,6 +1,7 @@
 //! A task on a host: its items, their attempts, the verdict, what is registered and notified.
 
 use super::{
+    failure,
     local::shown_data,
     once::Turn as OnceTurn,
     prepare::Turn,
@@ -25,6 +26,9 @@ use std::{
 
 /// The longest message of an event, in characters.
 const MESSAGE: usize = 4000;
+
+/// What a failed task says with `no_log`, as a sentence of its own and behind a host's name.
+const HIDDEN: &str = "it failed; its output is hidden (no_log)";
 
 /// What an item came to, or why the host goes no further.
 enum ItemRun {
@@ -214,7 +218,7 @@ impl Unit {
             }
             let last = satisfied || attempt > retries;
             if !satisfied && last {
-                let why = outcome.failed.take().unwrap_or_else(|| "What `until` asks for did not come".to_owned());
+                let why = outcome.failed.take().unwrap_or_else(|| not_come(task.until.as_ref()));
                 outcome.failed = Some(format!("{why} (after {attempt} attempts)"));
             }
             let kind = EventKind::StepResult {
@@ -227,6 +231,7 @@ impl Unit {
             };
             self.run.desk.emit(kind);
             if last {
+                outcome.failed = reason(task, &outcome);
                 return ItemRun::Done(outcome);
             }
             if !self.wait(delay).await {
@@ -355,13 +360,25 @@ fn status(task: &Task, outcome: &Outcome, last: bool) -> StepStatus {
     }
 }
 
+/// What `until` has waited for in vain.
+fn not_come(until: Option<&Until>) -> String {
+    let conditions: Vec<String> =
+        until.iter().flat_map(|until| &until.conditions).map(|one| text(&one.value)).collect();
+    format!("this did not come true: {}", conditions.join(" and "))
+}
+
+/// Why a host goes no further.
+fn reason(task: &Task, outcome: &Outcome) -> Option<String> {
+    let told = failure::in_brief(outcome)?;
+    Some(if task.inherited.no_log { HIDDEN.to_owned() } else { told })
+}
+
 fn message(task: &Task, outcome: &Outcome, again: Option<(u32, u32)>) -> Option<String> {
     if task.inherited.no_log {
-        return outcome.failed.as_ref().map(|_| "It failed; its output is hidden (no_log).".to_owned());
+        return outcome.failed.as_ref().map(|_| HIDDEN.to_owned());
     }
-    let told = if let Some(why) = &outcome.failed {
-        let stderr = outcome.data.get("stderr").and_then(Value::as_str).map(str::trim).unwrap_or_default();
-        Some(if stderr.is_empty() || why.contains(stderr) { why.clone() } else { format!("{why}: {stderr}") })
+    let told = if let Some(told) = failure::in_full(outcome) {
+        Some(told)
     } else if let Some(reason) = outcome.skipped.as_ref().or(outcome.unknown.as_ref()) {
         Some(reason.clone())
     } else if matches!(task.action, Action::Debug { .. } | Action::Assert { .. }) {

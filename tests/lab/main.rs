@@ -31,3 +31,5 @@ mod swarm;
 mod sweep;
 #[cfg(test)]
 mod triggers;
+#[cfg(test)]
+mod verification;

@@ -25,8 +25,9 @@ pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Contro
     }
     let report = module.apply(&mut cx).map_err(|error| failed(error.to_string()))?;
     let Some(reason) = report.failed else { return Ok(report.change == Change::Changed) };
-    let said = report.data.get("stderr").and_then(|text| text.as_str()).unwrap_or_default();
-    Err(failed(if said.is_empty() { reason } else { format!("{reason}: {said}") }))
+    let stream = |name: &str| report.data.get(name).and_then(|text| text.as_str()).filter(|text| !text.is_empty());
+    let said = stream("stderr").or_else(|| stream("stdout"));
+    Err(failed(said.map_or_else(|| reason.clone(), |said| format!("{reason}: {said}"))))
 }
 
 /// The unit that a task starts.

@@ -153,6 +153,28 @@ async fn no_log_hides_output_and_passwords_never_show() {
 }
 
 #[tokio::test]
+async fn the_reason_of_a_failure_has_what_the_command_wrote_but_with_no_log() {
+    for (no_log, says) in [("false", "non-zero return code 7: tr0ub4dor"), ("true", "it failed; its output is hidden")]
+    {
+        let (sandbox, run) = run(&format!(
+            "  tasks:
+    - name: Fails
+      shell: printf %s%s tr0ub 4dor; exit 7
+      no_log: {no_log}
+"
+        ))
+        .await;
+        assert_eq!(statuses(&run, "Fails"), [Failed]);
+        let runs = sandbox.project.dir.path().join("runs");
+        let dir = fs_err::read_dir(runs).expect("runs").next().expect("one").expect("it");
+        let journal = fs_err::read_to_string(dir.path().join("journal.jsonl")).expect("read");
+        let last = journal.lines().last().expect("a line");
+        assert!(last.contains(says), "{last}");
+        assert_eq!(journal.contains("tr0ub4dor"), no_log == "false");
+    }
+}
+
+#[tokio::test]
 async fn tags_select_and_delegated_work_is_done_here() {
     let mut sandbox = Sandbox::new(
         "- hosts: all

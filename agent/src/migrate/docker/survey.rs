@@ -102,14 +102,18 @@ impl Survey {
     }
 
     fn judge_root(&mut self, base: &Base, remapped: &Path) -> Result<(), MigrateError> {
+        let mut there = Vec::new();
         for name in MOVED {
-            let path = remapped.join(name);
-            if kind(base, &path)?.is_some() {
-                self.refused.push(format!(
-                    "{} is there already: a remapped engine has run on this host, and its data is in the way",
-                    base.full(&path).display()
-                ));
+            if kind(base, &remapped.join(name))?.is_some() {
+                there.push(name);
             }
+        }
+        if !there.is_empty() {
+            self.refused.push(format!(
+                "{} has data of an engine that has run remapped on this host ({}), and it is in the way",
+                base.full(remapped).display(),
+                there.join(", ")
+            ));
         }
         Ok(())
     }
