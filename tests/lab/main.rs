@@ -24,6 +24,8 @@ mod operator;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod rollout;
 #[cfg(test)]
 mod swarm;

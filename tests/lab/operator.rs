@@ -1,7 +1,7 @@
-//! What an operator does: Ctrl-C twice, and starting on a host that must not be touched.
+//! What an operator does: Ctrl-C twice.
 
 use crate::support::{Lab, NO_STARTS, assert_as_before};
-use rollgate::journal::{EventKind, HostState, StepStatus, StopCause};
+use rollgate::journal::{EventKind, HostState, StopCause};
 
 #[test]
 fn the_second_interrupt_puts_the_batch_back() {
@@ -31,26 +31,6 @@ fn the_second_interrupt_puts_the_batch_back() {
         "{}",
         run.account()
     );
-    for ((host, before), after) in lab.hosts().zip(&before).zip(lab.states()) {
-        assert_as_before(host, before, &after);
-    }
-}
-
-#[test]
-fn a_host_that_holds_data_is_refused_before_anything_changes() {
-    let Some(lab) = Lab::with("refusal", &["h1", "h2"]) else { return };
-    let before = lab.states();
-    let runbook = lab.runbook(&[]);
-    let run = lab
-        .start("run", &[runbook.to_str().unwrap(), "-e", NO_STARTS, "-e", "existing_data=refuse"])
-        .end()
-        .expect_code(2);
-    run.expect_states(&[("h1", HostState::Failed), ("h2", HostState::NeverStarted)]);
-    assert_eq!(run.tasks("h1", StepStatus::Failed), ["Data on this host may be left aside"]);
-    let account = run.account();
-    assert!(account.contains("The host holds 1 images, 2 containers and 0 volumes"), "{account}");
-    assert!(account.contains("existing_data: migrate to take them along, or keep_aside"), "{account}");
-    assert!(!run.has(|event| matches!(event, EventKind::StepIntent { info, .. } if info.mutating)), "{account}");
     for ((host, before), after) in lab.hosts().zip(&before).zip(lab.states()) {
         assert_as_before(host, before, &after);
     }
