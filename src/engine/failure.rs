@@ -33,12 +33,12 @@ pub(super) fn in_full(outcome: &Outcome) -> Option<String> {
     Some(told)
 }
 
-/// For the account, on one line.
+/// For the account and for an attempt that is followed by another, on one line.
 pub(super) fn in_brief(outcome: &Outcome) -> Option<String> {
     let told = why(outcome)?;
     let (stderr, stdout) = streams(outcome, &told);
     let said = if stderr.is_empty() { stdout } else { stderr };
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = said.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     if said.is_empty() {
         return Some(told);
     }
@@ -124,5 +124,15 @@ mod tests {
         assert!(full.ends_with("\n000000000000000000000000000020"), "{full}");
         assert!(brief.contains("001 00") && brief.contains(" … ") && brief.ends_with("020"), "{brief}");
         assert_eq!(brief.chars().count(), "non-zero return code 3: ".len() + 240 + 3);
+    }
+
+    #[test]
+    fn the_account_knows_the_brief_by_the_beginning_of_the_full() {
+        let long = "word ".repeat(100);
+        for (stdout, stderr) in [("", ""), ("a", ""), ("a\nb", ""), ("a", "b\nc"), (&long, ""), ("", &long)] {
+            let (full, brief) = both(NON_ZERO, stdout, stderr);
+            let head: String = full.lines().next().unwrap().chars().take(100).collect();
+            assert!(brief.contains(&head), "{brief:?} has not {head:?}");
+        }
     }
 }

@@ -377,7 +377,8 @@ fn message(task: &Task, outcome: &Outcome, again: Option<(u32, u32)>) -> Option<
     if task.inherited.no_log {
         return outcome.failed.as_ref().map(|_| HIDDEN.to_owned());
     }
-    let told = if let Some(told) = failure::in_full(outcome) {
+    let failed = if again.is_some() { failure::in_brief(outcome) } else { failure::in_full(outcome) };
+    let told = if let Some(told) = failed {
         Some(told)
     } else if let Some(reason) = outcome.skipped.as_ref().or(outcome.unknown.as_ref()) {
         Some(reason.clone())

@@ -127,13 +127,18 @@ fn hosts_in(view: &RunView, state: HostState, check: bool, paint: Paint) -> Stri
     text
 }
 
+/// Characters of a message by which it is known again in a reason.
+const HEAD: usize = 100;
+
 /// Why a host is in its state: the reason given, and the task that failed. What is in both is said once.
 pub(super) fn reason(host: &HostView) -> Option<String> {
     let done = matches!(host.state, HostState::Changed | HostState::Unchanged);
     let reason = host.reason.as_deref().map(one_line);
     let task = host.failure.as_ref().filter(|_| !done).map(|(task, place, message)| {
         let at = if place.is_empty() { String::new() } else { format!(" ({place})") };
-        let said = reason.as_ref().is_some_and(|reason| reason.contains(&one_line(message)));
+        // A reason has the beginning of what the task says, and of much that it says no more.
+        let head: String = message.lines().next().unwrap_or_default().chars().take(HEAD).collect();
+        let said = reason.as_ref().is_some_and(|reason| reason.contains(&one_line(&head)));
         if said { format!("at {}{at}", one_line(task)) } else { format!("{}{at}: {}", one_line(task), short(message)) }
     });
     let rollback = host.rollback.as_ref().and_then(|rollback| rollback.failed.as_deref()).map(one_line);

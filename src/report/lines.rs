@@ -125,8 +125,7 @@ impl Lines {
         message: Option<&str>,
         took: u64,
     ) -> String {
-        // An attempt that `until` does not take yet is told as such by its message.
-        let again = status == StepStatus::Ignored && message.is_some_and(|message| message.starts_with("Attempt "));
+        let again = words::is_tried_again(status, message);
         let (word, style, least) = match status {
             StepStatus::Ignored if again => ("retrying", Style::Warn, 0),
             StepStatus::Changed => ("changed", Style::Changed, 0),

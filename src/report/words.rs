@@ -2,7 +2,7 @@
 
 use super::{text::one_line, view::RehearsalView};
 use crate::{
-    journal::{HostState, StopCause},
+    journal::{HostState, StepStatus, StopCause},
     rollout::count,
 };
 use rollgate_agent::protocol::WorkProgress;
@@ -217,6 +217,11 @@ fn size(bytes: u128) -> String {
         0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
         _ => format!("{}.{} GiB", bytes >> 30, ((bytes & 0x3fff_ffff) * 10) >> 30),
     }
+}
+
+/// Whether a step is an attempt that `until` does not take yet: its message tells.
+pub(super) fn is_tried_again(status: StepStatus, message: Option<&str>) -> bool {
+    status == StepStatus::Ignored && message.is_some_and(|message| message.starts_with("Attempt "))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
         view::{HostView, RollbackView, StepView},
         words,
     },
-    rollout::verdict::Verdict,
+    rollout::{count, verdict::Verdict},
 };
 use rollgate_agent::protocol::Diff;
 use std::fmt::Write;
@@ -55,6 +55,7 @@ fn step(step: &StepView) -> String {
         StepStatus::Unknown => "unknown",
         StepStatus::Skipped => "skipped",
         StepStatus::Failed => "failed",
+        StepStatus::Ignored if words::is_tried_again(step.status, step.message.as_deref()) => "retried",
         StepStatus::Ignored => "ignored",
         StepStatus::Unreachable => "unreachable",
     };
@@ -126,7 +127,8 @@ fn rollback(rollback: &RollbackView) -> String {
         (Some(why), ..) => write!(text, "Failed: {}", html(why)),
         (None, true, _) => write!(text, "There was nothing to put back."),
         (None, false, true) => {
-            write!(text, "{} objects compared, {} differ.", rollback.compared, rollback.different.len())
+            let compared = count(usize::try_from(rollback.compared).unwrap_or(usize::MAX), "object", "objects");
+            write!(text, "{compared} compared, {} differ.", rollback.different.len())
         }
         (None, false, false) => write!(text, "It has not ended."),
     };

@@ -1,7 +1,10 @@
 //! A row a host: which state it was in when.
 
 use super::{class, html};
-use crate::report::{view::RunView, words};
+use crate::{
+    journal::HostState,
+    report::{view::RunView, words},
+};
 use std::fmt::Write;
 
 /// Most rows drawn; more would be read by nobody.
@@ -42,8 +45,27 @@ pub(super) fn timeline(view: &RunView) -> String {
     }
     let _ = writeln!(svg, "<text x=\"{LABEL}\" y=\"{0}\">0</text>", rows * ROW + 12);
     let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>\n</svg>", WIDTH - 70, rows * ROW + 12, words::took(total));
+    svg.push_str(&legend(view));
     if view.order.len() > ROWS {
         let _ = writeln!(svg, "<p class=\"dim\">The first {ROWS} of {} hosts.</p>", view.order.len());
     }
     svg
+}
+
+/// What the colours mean, of those that are drawn.
+fn legend(view: &RunView) -> String {
+    let mut states: Vec<HostState> = Vec::new();
+    let drawn = view.order.iter().take(ROWS).filter_map(|name| view.hosts.get(name));
+    for (_, state) in drawn.flat_map(|host| &host.timeline) {
+        if !states.contains(state) {
+            states.push(*state);
+        }
+    }
+    let key = |state: &HostState| {
+        let (class, word) = (class(*state), words::state(*state));
+        format!(
+            "<svg class=\"key\" viewBox=\"0 0 10 10\"><rect class=\"{class}\" width=\"10\" height=\"10\"/></svg> {word}\n"
+        )
+    };
+    format!("<p class=\"dim\">{}</p>\n", states.iter().map(key).collect::<String>())
 }
