@@ -130,7 +130,7 @@ pub enum EventKind {
         /// What changed or would; redacted.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         diff: Vec<Diff>,
-        /// Message of a failure, of `debug`, or why it was skipped; redacted.
+        /// Message of a failure, with the code and the last words of its program, of `debug`, or why it was skipped; redacted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
         /// Notes for the operator.

@@ -106,7 +106,7 @@ const CASES: [Case; 8] = [
     },
     Case {
         name: "pool",
-        check: "The application is healthy and its pool is full",
+        check: "The application answers and its pool is full",
         says: "this did not come true: health_document.json.container_system.warm_pool_size | default(0) >= (warm_pool_min | int)",
         settings: &["-e", "warm_pool_min=3"],
         ..CASE
