@@ -7,7 +7,7 @@ mod support;
 mod tests {
     use crate::support::sandbox::{Sandbox, agent, report};
     use crate::support::{Channel, TXN, bundled, step, task};
-    use rollgate_agent::protocol::{AgentErrorKind, Answer, Call, Progress, Step, TxnOpen};
+    use rollgate_agent::protocol::{AgentErrorKind, Answer, BundledTask, Call, Progress, Step, TxnOpen};
     use rollgate_agent::serve::Control;
     use rollgate_agent::undo::{Accounts, Recorder, Transaction};
     use rustix::process::{Pid, Signal, kill_process};
@@ -268,6 +268,30 @@ mod tests {
         sandbox.write("cure", "");
         assert!(sandbox.revert().failed.is_none());
         assert_eq!((sandbox.read("notes").as_str(), sandbox.read("first").as_str()), ("try\ntry\ntry\ntry\n", "0"));
+    }
+
+    #[test]
+    fn a_part_that_fails_says_what_it_wrote_but_with_no_log() {
+        let writes = json!({"cmd": "echo secret; exit 7"});
+        for (no_log, says) in
+            [(false, "non-zero return code 7: secret"), (true, "it failed; its output is hidden (no_log)")]
+        {
+            let mut sandbox = Sandbox::new();
+            let undo = vec![BundledTask { no_log, ..bundled("shell", writes.clone()) }];
+            sandbox.step_with("command", json!({"cmd": "true"}), |step| step.undo = undo).unwrap();
+            assert_eq!(sandbox.revert().failed.unwrap(), format!("undo bundled: {says}"));
+
+            let mut sandbox = Sandbox::new();
+            let file = sandbox.write("file", "0");
+            let ours = json!({"dest": file, "content": "1"});
+            sandbox.step_with("copy", ours, |step| step.notify = vec!["tell".into()]).unwrap();
+            let told = sandbox.step_with("shell", writes.clone(), |step| {
+                step.handler = Some((0, "tell".into()));
+                step.no_log = no_log;
+            });
+            told.unwrap();
+            assert_eq!(sandbox.revert().failed.unwrap(), format!("handler tell: {says}"));
+        }
     }
 
     #[test]

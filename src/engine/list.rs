@@ -131,5 +131,6 @@ fn facts_plan(place: &str, run_as: RunAs) -> StepPlan {
         timeout: None,
         handler: None,
         notify: Vec::new(),
+        no_log: false,
     }
 }

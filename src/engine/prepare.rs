@@ -83,6 +83,7 @@ impl Unit {
             timeout: task.inherited.timeout,
             handler: turn.handler.map(|index| (index, task.name.clone())),
             notify: self.handlers_notified(&task.notify).map(|(_, handler)| handler.name.clone()).collect(),
+            no_log: task.inherited.no_log,
             info,
             work,
         }))

@@ -64,6 +64,8 @@ pub(crate) struct StepPlan {
     pub(crate) handler: Option<(usize, String)>,
     /// The handlers that it notifies.
     pub(crate) notify: Vec<String>,
+    /// `no_log:`.
+    pub(crate) no_log: bool,
 }
 
 /// A step that ran, before `changed_when` and `failed_when`.
@@ -179,6 +181,7 @@ impl Unit {
             notify: plan.notify.clone(),
             undo,
             generation: txn.generation,
+            no_log: plan.no_log,
         }))
     }
 

@@ -163,6 +163,7 @@ fn bundle_one(task: &Task, scope: &Scope) -> Result<Rendered<BundledTask>, Strin
         call: ModuleCall { module: args.module.clone(), params },
         environment: environment(task, scope)?,
         timeout_ms: task.inherited.timeout.map(crate::clock::millis),
+        no_log: task.inherited.no_log,
     }))
 }
 

@@ -222,6 +222,9 @@ pub struct Step {
     pub undo: Vec<BundledTask>,
     /// The generation of the run on this host; a lower one than the host has seen is refused (S9).
     pub generation: u64,
+    /// The task has `no_log`: run again, it says nothing of what its program wrote.
+    #[serde(default)]
+    pub no_log: bool,
 }
 
 /// A rendered task that the host can run without the controller.
@@ -235,6 +238,9 @@ pub struct BundledTask {
     pub environment: BTreeMap<String, String>,
     /// Ends it after so many milliseconds.
     pub timeout_ms: Option<u64>,
+    /// Where it fails, it says nothing of what its program wrote.
+    #[serde(default)]
+    pub no_log: bool,
 }
 
 /// A part of a staged file.

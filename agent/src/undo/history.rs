@@ -73,8 +73,8 @@ impl History {
     fn take(&mut self, record: Record) {
         match record {
             Record::Begin { step, call, environment, timeout_ms } => {
-                let name = step.name.clone();
-                let again = call.map(|call: ModuleCall| BundledTask { name, call, environment, timeout_ms });
+                let (name, no_log) = (step.name.clone(), step.no_log);
+                let again = call.map(|call: ModuleCall| BundledTask { name, call, environment, timeout_ms, no_log });
                 self.steps.push(Past { step, again, before: Vec::new(), after: BTreeMap::new(), end: None });
             }
             Record::Pre { step, object, state, shared, intended } => {

@@ -11,6 +11,12 @@ use std::time::Duration;
 /// The longest that a task without a timeout of its own may take: a host half put back must not hang.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// What a command's report says, as Ansible does.
+const NON_ZERO: &str = "non-zero return code";
+
+/// What a task with `no_log` says when it fails.
+const HIDDEN: &str = "it failed; its output is hidden (no_log)";
+
 /// Runs the task; true if it changed something. A failure is an error.
 pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Control) -> Result<bool, UndoError> {
     let failed = |reason: String| UndoError::Other(reason);
@@ -23,11 +29,17 @@ pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Contro
         // is for services that crash. Where it cannot be reset, the start itself says why.
         let _not_loaded = systemctl(&["reset-failed", "--", unit], control);
     }
-    let report = module.apply(&mut cx).map_err(|error| failed(error.to_string()))?;
+    let report = module
+        .apply(&mut cx)
+        .map_err(|error| failed(if task.no_log { HIDDEN.to_owned() } else { error.to_string() }))?;
     let Some(reason) = report.failed else { return Ok(report.change == Change::Changed) };
+    if task.no_log {
+        return Err(failed(HIDDEN.to_owned()));
+    }
+    let code = report.data.get("rc").map_or_else(|| NON_ZERO.to_owned(), |rc| format!("{NON_ZERO} {rc}"));
     let stream = |name: &str| report.data.get(name).and_then(|text| text.as_str()).filter(|text| !text.is_empty());
-    let said = stream("stderr").or_else(|| stream("stdout"));
-    Err(failed(said.map_or_else(|| reason.clone(), |said| format!("{reason}: {said}"))))
+    let said = stream("stderr").or_else(|| stream("stdout")).map_or_else(String::new, |said| format!(": {said}"));
+    Err(failed(format!("{}{said}", reason.replacen(NON_ZERO, &code, 1))))
 }
 
 /// The unit that a task starts.

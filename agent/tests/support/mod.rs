@@ -149,6 +149,7 @@ pub(crate) fn step(seq: u64) -> Step {
         notify: Vec::new(),
         undo: Vec::new(),
         generation: 1,
+        no_log: false,
     }
 }
 
@@ -158,6 +159,7 @@ pub(crate) fn bundled(name: &str, params: Value) -> BundledTask {
         call: module(name, params),
         environment: BTreeMap::new(),
         timeout_ms: None,
+        no_log: false,
     }
 }
 

@@ -149,6 +149,7 @@ impl Agent {
             notify: Vec::new(),
             undo: Vec::new(),
             generation: self.welcome.generation + 1,
+            no_log: false,
         };
         change(&mut step);
         let task = TaskCall {
