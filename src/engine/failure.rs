@@ -1,6 +1,7 @@
 //! What a step that failed says of itself: why, and what its program wrote.
 
 use super::result::Outcome;
+use rollgate_agent::protocol::NON_ZERO;
 use serde_json::Value;
 
 /// Lines of standard output that are told: what went wrong mostly stands last.
@@ -8,9 +9,6 @@ const LINES: usize = 12;
 
 /// Characters of a program's words in a host's reason, half from their beginning and half from their end.
 const BRIEF: usize = 240;
-
-/// What a command's report says, as Ansible does.
-const NON_ZERO: &str = "non-zero return code";
 
 /// For the step's own lines.
 pub(super) fn in_full(outcome: &Outcome) -> Option<String> {

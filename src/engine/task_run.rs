@@ -18,6 +18,7 @@ use crate::{
     template::Rendered,
     vars::{Scope, Variable},
 };
+use rollgate_agent::protocol::HIDDEN;
 use serde_json::{Value, json};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -26,9 +27,6 @@ use std::{
 
 /// The longest message of an event, in characters.
 const MESSAGE: usize = 4000;
-
-/// What a failed task says with `no_log`, as a sentence of its own and behind a host's name.
-const HIDDEN: &str = "it failed; its output is hidden (no_log)";
 
 /// What an item came to, or why the host goes no further.
 enum ItemRun {

@@ -3,7 +3,7 @@
 
 use super::words::{glob, timestamp};
 use super::{Context, ModuleError};
-use crate::protocol::{Change, TaskReport};
+use crate::protocol::{Change, NON_ZERO, TaskReport};
 use crate::serve::{CAPTURE_CAP, Finished, Process};
 use serde::Deserialize;
 use serde_json::Value;
@@ -88,11 +88,7 @@ impl Execution<'_> {
                 finished.lost
             ));
         }
-        if finished.success() {
-            report
-        } else {
-            report.with("msg", "non-zero return code").failing("non-zero return code")
-        }
+        if finished.success() { report } else { report.with("msg", NON_ZERO).failing(NON_ZERO) }
     }
 
     fn complete(&self, report: TaskReport, rc: i32, stdout: &str, stderr: &str) -> TaskReport {

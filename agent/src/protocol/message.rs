@@ -227,6 +227,12 @@ pub struct Step {
     pub no_log: bool,
 }
 
+/// What the report of a command that failed says, in Ansible's words; who shows it adds the code.
+pub const NON_ZERO: &str = "non-zero return code";
+
+/// What a task with `no_log` says when it fails: a sentence of its own, and behind a host's name.
+pub const HIDDEN: &str = "it failed; its output is hidden (no_log)";
+
 /// A rendered task that the host can run without the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BundledTask {

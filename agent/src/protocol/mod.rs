@@ -10,9 +10,9 @@ mod revert;
 pub use codec::{FrameError, MAX_DEPTH, MAX_FRAME, decode, encode, read_frame, write_frame};
 pub use guard::{GuardArm, GuardCause, GuardFired, GuardForm, GuardReport, GuardState};
 pub use message::{
-    AgentError, AgentErrorKind, Answer, BlobPart, BundledTask, Call, Change, Check, Diff, FromAgent, Hello, Mode,
-    ModuleCall, PROTOCOL_VERSION, Progress, Step, Stream, TaskCall, TaskReport, ToAgent, TxnOpen, Welcome,
-    WorkProgress,
+    AgentError, AgentErrorKind, Answer, BlobPart, BundledTask, Call, Change, Check, Diff, FromAgent, HIDDEN, Hello,
+    Mode, ModuleCall, NON_ZERO, PROTOCOL_VERSION, Progress, Step, Stream, TaskCall, TaskReport, ToAgent, TxnOpen,
+    Welcome, WorkProgress,
 };
 pub use preview::{Prospect, RevertPreview, TxnStanding, WouldUndo};
 pub use probe::{ProbeCall, ProbeKind, ProbeReport, ProbeStatus};

@@ -3,7 +3,7 @@
 use super::UndoError;
 use super::unit::systemctl;
 use crate::modules::{Context, build};
-use crate::protocol::{BundledTask, Change, Mode};
+use crate::protocol::{BundledTask, Change, HIDDEN, Mode, NON_ZERO};
 use crate::serve::Control;
 use std::path::Path;
 use std::time::Duration;
@@ -11,11 +11,8 @@ use std::time::Duration;
 /// The longest that a task without a timeout of its own may take: a host half put back must not hang.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// What a command's report says, as Ansible does.
-const NON_ZERO: &str = "non-zero return code";
-
-/// What a task with `no_log` says when it fails.
-const HIDDEN: &str = "it failed; its output is hidden (no_log)";
+/// Characters of what a program wrote that are told.
+const TOLD: usize = 2000;
 
 /// Runs the task; true if it changed something. A failure is an error.
 pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Control) -> Result<bool, UndoError> {
@@ -38,7 +35,9 @@ pub(super) fn run_bundled(task: &BundledTask, state_dir: &Path, control: &Contro
     }
     let code = report.data.get("rc").map_or_else(|| NON_ZERO.to_owned(), |rc| format!("{NON_ZERO} {rc}"));
     let stream = |name: &str| report.data.get(name).and_then(|text| text.as_str()).filter(|text| !text.is_empty());
-    let said = stream("stderr").or_else(|| stream("stdout")).map_or_else(String::new, |said| format!(": {said}"));
+    let said: Option<String> =
+        stream("stderr").or_else(|| stream("stdout")).map(|said| said.chars().take(TOLD).collect());
+    let said = said.map_or_else(String::new, |said| format!(": {said}"));
     Err(failed(format!("{}{said}", reason.replacen(NON_ZERO, &code, 1))))
 }
 
