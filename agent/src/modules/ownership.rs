@@ -4,6 +4,7 @@ use super::{AttributeError, Attributes, Context, ModuleError, ModuleSpec, ParamE
 use crate::files::{Kind, PathState, open_parent};
 use crate::protocol::{Diff, Mode, TaskReport};
 use std::path::Path;
+use std::sync::OnceLock;
 
 pub(super) const MODE: ParamSpec = ParamSpec::optional("mode", ParamKind::Mode);
 pub(super) const OWNER: ParamSpec = ParamSpec::optional("owner", ParamKind::Str);
@@ -143,12 +144,13 @@ fn name_of(file: &str, id: u32) -> String {
     name.unwrap_or_else(|| id.to_string())
 }
 
-/// The mode of a new file or directory: what the umask leaves.
+/// The mode of a new file or directory: what the umask leaves. The agent never changes its own, so it is read once.
 pub(super) fn new_mode(of_directory: bool) -> u32 {
-    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
-    let umask = status
-        .lines()
-        .find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok())
-        .unwrap_or(0o022);
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    let umask = UMASK.get_or_init(|| {
+        let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
+        umask.unwrap_or(0o022)
+    });
     (if of_directory { 0o777 } else { 0o666 }) & !umask
 }
