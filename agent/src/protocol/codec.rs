@@ -9,9 +9,6 @@ pub const MAX_FRAME: usize = 16 << 20;
 /// The deepest nesting accepted (S7).
 pub const MAX_DEPTH: usize = 64;
 
-/// What is allocated before a frame's bytes are there, in bytes: nearly all frames are read in one go.
-const FIRST: usize = 16 << 10;
-
 /// A frame that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -75,7 +72,7 @@ pub fn read_frame<T: DeserializeOwned>(stream: &mut impl Read) -> Result<T, Fram
     if length > MAX_FRAME {
         return Err(FrameError::TooLarge(length));
     }
-    let mut body = Vec::with_capacity(length.min(FIRST));
+    let mut body = Vec::new();
     stream.take(length as u64).read_to_end(&mut body)?;
     if body.len() < length {
         return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
